@@ -60,7 +60,7 @@ const PULSE_MS = 1000
 const REFUSALS_EVERY_MS = 10_000
 const KNOWN_STORE_EVERY_MS = 60_000
 const NOTHING_TOLD: DigestAnswer = {
-  isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [], isShared: false,
+  isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [], isShared: false, slicesShown: 0,
 }
 
 export interface ClusterNodeOptions {

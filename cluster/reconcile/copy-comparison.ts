@@ -1,6 +1,7 @@
 /**
  * Whether all copies of a volume show the same (engine/replication/SCRUB.md section 4), asked by the node of its
- * primary each time its copy was scrubbed: slice by slice, its own digests against those of each member of the set.
+ * primary each time its copy was scrubbed: slice by slice of what its head and snapshots show, its own digests against
+ * those of each member of the set.
  *
  *   look -> nothing differs: next slice
  *        -> something does: look again when both have applied what either had -> it differs still: by which versions
@@ -10,7 +11,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { LogPort } from '../../engine/ports.ts'
-import { SLICE_BYTES } from '../../engine/units.ts'
 import {
   compareDigests, confirmed, differencesOf, type ShownVersion, type SliceDigest,
 } from '../../engine/volume/digest-comparison.ts'
@@ -82,15 +82,18 @@ export class CopyComparison {
     const { node, store, log } = this.options
     const [read, found] = await Promise.all([store.get(configKey(volumeId)), store.get(volumeKey(volumeId))])
     const config = read.ok && read.value !== undefined ? decodeConfig(volumeId, read.value.value) : undefined
-    const record = found.ok && found.value !== undefined ? decodeVolume(volumeId, found.value.value) : undefined
-    if (config?.primary !== node || record === undefined) return undefined
-    const slices = Math.ceil(record.spec.sizeBytes / SLICE_BYTES)
+    const isThere = found.ok && found.value !== undefined && decodeVolume(volumeId, found.value.value) !== undefined
+    if (config?.primary !== node || !isThere) return undefined
     let differences = 0
     for (const member of config.inSync.filter((name) => name !== node)) {
+      // A snapshot may be larger than the volume is now, which the copy knows that leads.
+      let slices = 1
       for (let slice = 0; slice < slices; slice++) {
         if (this.isOver) return undefined
-        const words = await this.sliceOf(volumeId, slice, member)
-        if (words === undefined) return undefined
+        const found = await this.sliceOf(volumeId, slice, member)
+        if (found === undefined) return undefined
+        const { words } = found
+        slices = found.slicesShown
         for (const difference of words.slice(0, Math.max(0, NAMED_MOST - differences)))
           log.event('error', 'two copies of a volume do not show the same', { volumeId, difference })
         differences += words.length
@@ -116,7 +119,11 @@ export class CopyComparison {
   }
 
   /** What differs; undefined: it cannot be told. */
-  private async sliceOf(volumeId: string, slice: number, member: string): Promise<string[] | undefined> {
+  private async sliceOf(
+    volumeId: string,
+    slice: number,
+    member: string,
+  ): Promise<{ words: string[]; slicesShown: number } | undefined> {
     const { node, callsOf, lookAgainMs = LOOK_AGAIN_MS } = this.options
     const [here, there] = [callsOf(node), callsOf(member)]
     if (here === undefined || there === undefined) return undefined
@@ -128,11 +135,13 @@ export class CopyComparison {
       if (one === undefined || other === undefined) continue
       if (look === undefined) {
         look = compareDigests(one, other)
-        if (look?.differing.size === 0) return []
+        if (look?.differing.size === 0) return { words: [], slicesShown: one.slicesShown }
         continue
       }
       const pages = confirmed(look, one, other)
-      if (pages !== undefined) return this.named(volumeId, slice, pages, [node, here], [member, there])
+      if (pages === undefined) continue
+      const words = await this.named(volumeId, slice, pages, [node, here], [member, there])
+      return { words, slicesShown: one.slicesShown }
     }
     return undefined
   }

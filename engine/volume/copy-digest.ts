@@ -29,7 +29,8 @@ export function* digestSlice(copy: LocalCopyStore, slice: number): Task<SliceDig
   const pages: PageDigest[] = []
   // Copies of one clone may share, or not, without being different.
   const isShared = isSharedSlice(copy.bodies.now.origin, slice)
-  if (isShared) return { appliedSeq, endSeq: appliedSeq, views, pages, isShared }
+  const slicesShown = copy.slicesShown()
+  if (isShared) return { appliedSeq, endSeq: appliedSeq, views, pages, isShared, slicesShown }
   for (let from = first; from < first + PAGES_PER_SLICE;) {
     const found: number[] | undefined = yield* pagesFrom(target, from, first + PAGES_PER_SLICE, PAGES_A_READ)
     if (found === undefined) return undefined
@@ -44,7 +45,7 @@ export function* digestSlice(copy: LocalCopyStore, slice: number): Task<SliceDig
   }
   // A snapshot that came or went meanwhile shows in some of the pages.
   if (!isWhole(copy) || viewsOf(target, crc32c) !== views) return undefined
-  return { appliedSeq, endSeq: copy.appliedSeq, views, pages, isShared }
+  return { appliedSeq, endSeq: copy.appliedSeq, views, pages, isShared, slicesShown }
 }
 
 /** The versions themselves of one page, `page` counted in the slice; what differs is told by them. */

@@ -25,6 +25,8 @@ export interface SliceDigest {
   pages: PageDigest[]
   /** Of a clone: some of it is read from the copy of its origin, and not told here. */
   isShared: boolean
+  /** So many slices some view of the copy shows, its head or a snapshot; 0 of a node of before. */
+  slicesShown: number
 }
 
 /** A version that the head or a snapshot shows. */

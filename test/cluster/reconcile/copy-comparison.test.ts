@@ -12,7 +12,7 @@ import { recordOf } from '../../engine/control/small-cluster.ts'
 
 const ID = '5'.repeat(32)
 const DIGEST: SliceDigest = {
-  appliedSeq: 9, endSeq: 9, views: 1, pages: [{ page: 4, digest: 77, newestSeq: 5 }], isShared: false,
+  appliedSeq: 9, endSeq: 9, views: 1, pages: [{ page: 4, digest: 77, newestSeq: 5 }], isShared: false, slicesShown: 10,
 }
 const OTHER: SliceDigest = { ...DIGEST, pages: [{ page: 4, digest: 78, newestSeq: 5 }] }
 const version = (seq: number): ShownVersion => ({ lba: 1030, epoch: 1, seq, crc: 3 })
@@ -74,6 +74,14 @@ t.test('a difference that stays is named, and counted', async (t) => {
     'n1 shows block 1030 of epoch 1, seq 5, and n3 does not',
     'n3 shows block 1030 of epoch 1, seq 4, and n1 does not',
   ])
+})
+
+t.test('what a snapshot shows beyond the end of a volume that shrank is compared, too', async (t) => {
+  const before = { digests: [{ ...DIGEST, slicesShown: 0 }] }
+  const { comparison, asked } = stage({ n1: { digests: [{ ...DIGEST, slicesShown: 12 }] }, n2: before, n3: SAME })
+  t.match(await comparison.compare(ID), { differences: 0 })
+  t.equal(asked.length, 2 * 2 * 12)
+  t.ok(asked.includes('n3 11'))
 })
 
 t.test('what is shared with an origin is not compared', async (t) => {

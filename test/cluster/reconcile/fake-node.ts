@@ -164,7 +164,8 @@ export class FakeNode implements LocalNode {
   }
 
   async digest(): Promise<DigestAnswer> {
-    return { isTold: false, appliedSeq: 0, endSeq: 0, views: 0, pages: [], versions: [], isShared: false }
+    const seqs = { appliedSeq: 0, endSeq: 0, views: 0 }
+    return { isTold: false, ...seqs, pages: [], versions: [], isShared: false, slicesShown: 0 }
   }
 
   async offer(): Promise<void> {}

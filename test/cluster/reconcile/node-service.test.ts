@@ -74,7 +74,7 @@ const REKEYED = {
   keyCount: 2, why: 'no', totalBytes: 8, doneBytes: 4, rewrittenBlocks: 3, damagedBlocks: 1, isDone: false,
 }
 const DIGEST: DigestAnswer = {
-  isTold: true, isShared: true, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
+  isTold: true, isShared: true, slicesShown: 2 ** 31 - 1, appliedSeq: U48_MAX, endSeq: U48_MAX, views: 2 ** 32 - 1,
   pages: [{ page: 1023, digest: 2 ** 32 - 1, newestSeq: 7 }],
   versions: [{ lba: U48_MAX, epoch: 2 ** 32 - 1, seq: U48_MAX, crc: 2 ** 32 - 1 }],
 }

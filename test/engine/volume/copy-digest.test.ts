@@ -8,12 +8,13 @@ import { digestSlice, shownOfPage } from '../../../engine/volume/copy-digest.ts'
 import { compareDigests, confirmed, differencesOf } from '../../../engine/volume/digest-comparison.ts'
 import type { ShownVersion, SliceDigest } from '../../../engine/volume/digest-comparison.ts'
 import { CopyWorld, write } from '../../sim/copy-world.ts'
+import { GIB, SLICE_BLOCKS } from '../../../engine/units.ts'
 import { Random } from '../../sim/random.ts'
 
-function digest(world: CopyWorld): SliceDigest {
+function digest(world: CopyWorld, slice = 0): SliceDigest {
   let found: SliceDigest | undefined
   let isOver = false
-  runTask(digestSlice(world.copy, 0), (one) => {
+  runTask(digestSlice(world.copy, slice), (one) => {
     found = one
     isOver = true
   })
@@ -83,6 +84,26 @@ t.test('copies that show the same have the same digests, whatever their layout a
     t.same(told(a), told(b), `seed ${seed}`)
     t.equal(compareDigests(a, b)!.differing.size, 0)
   }
+  t.end()
+})
+
+t.test('what a snapshot shows beyond the end of a volume that shrank is told', (t) => {
+  const world = new CopyWorld({ seed: 32, segments: 48 }, { sizeBytes: 3 * GIB })
+  world.open()
+  world.epoch(1, 1)
+  t.equal(digest(world).slicesShown, 3)
+  world.append(write(1, 2, 2 * SLICE_BLOCKS + 700, [2]))
+  world.control(1, 3, { operation: 'snapshot', id: 's' })
+  world.append({ kind: 'trim', epoch: 1, seq: 4, request: undefined, lba: 2 * SLICE_BLOCKS + 700, blockCount: 1 })
+  world.control(1, 5, { operation: 'resize', sizeBytes: GIB })
+  world.settle()
+  world.copy.apply(5, {})
+  t.equal(digest(world).slicesShown, 3)
+  t.match(digest(world, 2).pages, [{ page: 2 }])
+  world.control(1, 6, { operation: 'snapshot-delete', id: 's' })
+  world.settle()
+  world.copy.apply(6, {})
+  t.equal(digest(world).slicesShown, 1)
   t.end()
 })
 
