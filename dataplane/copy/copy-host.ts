@@ -10,6 +10,7 @@
 import type { HoldfastError } from '../../engine/errors.ts'
 import type { StructureDamage } from '../../engine/log/structure-check.ts'
 import type { LogPort } from '../../engine/ports.ts'
+import { hasMember } from '../../engine/replication/configuration.ts'
 import type { NodeId } from '../../engine/replication/configuration.ts'
 import type { CopyEvent, CopyOptions } from '../../engine/replication/copy-port.ts'
 import type { VersionId } from '../../engine/replication/record.ts'
@@ -244,7 +245,7 @@ export class CopyHost implements CopyOwner, LinksOwner {
     if (copy === undefined) return { action: 'skip', why: 'no copy of that volume is here' }
     if (family !== 'copy' || (type !== READS && !BRINGS.has(type))) return undefined
     const config = copy.state.config?.config
-    if (config === undefined || config.members[node] !== undefined) return undefined
+    if (config === undefined || hasMember(config, node)) return undefined
     // What we know may be older than what the sender knows; it asks again when we know that too.
     const isStranger = type === READS || epoch <= config.epoch
     return isStranger ? { action: 'skip', why: 'the sender has no copy of that volume', isTold: true } : undefined

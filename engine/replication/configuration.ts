@@ -50,6 +50,9 @@ export const COPY_ID_CHARS_MAX = 64
 /** What a forced promotion adds to the epoch: above everything any copy may have promised meanwhile. */
 export const FORCED_EPOCH_STEP = 2 ** 20
 
+/** Whether that node has a copy of the volume. A node may be called like what every object has. */
+export const hasMember = ({ members }: VolumeConfig, node: NodeId): boolean => Object.hasOwn(members, node)
+
 export function assertConfig(config: VolumeConfig): void {
   const { primary, inSync, members, epoch, minInSync } = config
   assert(Number.isSafeInteger(epoch) && epoch >= 1, 'an epoch is a positive number')

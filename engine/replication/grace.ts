@@ -20,6 +20,7 @@ import { leads } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import { followTold, keepPromise } from './replica.ts'
 import type { PeerMessage } from './messages.ts'
+import { reportOf } from './peer-reports.ts'
 import { wakeBy } from './turn.ts'
 import type { Turn } from './turn.ts'
 
@@ -139,10 +140,14 @@ export function onRelease(turn: Turn, from: NodeId, message: Extract<PeerMessage
 
 /** The primary's copy says that it is fenced: nobody needs to wait for it. @param epoch  the last that it could lead */
 export function onLeaderless(turn: Turn, from: NodeId, instance: string, epoch: number): void {
-  const { grace, promise, primary } = turn.state
+  const { state, port } = turn
+  const { grace, promise, primary } = state
   const { watched } = grace
   if (primary !== undefined || grace.instances.get(from) !== instance) return
   const endedAt = noteEnded(turn, instance, epoch)
+  // A later configuration names it, which a fenced copy gets to know in no other way: it answers with that epoch (L5).
+  const isNamedSince = from === watched.primary && watched.epoch > endedAt
+  if (isNamedSince) port.send(from, { type: 'hello', epoch: watched.epoch, ...reportOf(state) })
   free(turn, {
     isBound: from === promise.primary && promise.epoch <= endedAt,
     isWatched: from === watched.primary && watched.epoch <= endedAt,

@@ -9,6 +9,7 @@
  * Who may lead has won the CAS before it says so, and a read that begins when it is heard sees that. A node of the
  * cluster that was broken into can say anything: it is no member, or no primary, for all that it says of itself.
  */
+import { hasMember } from './configuration.ts'
 import type { VolumeConfig } from './configuration.ts'
 import type { CopyState, LeadClaim, Promised } from './copy-state.ts'
 import { leave, noteAlive, progressGrace } from './grace.ts'
@@ -23,7 +24,7 @@ export function standingOf({ config, promise }: CopyState, { epoch, primary }: P
   if (record !== undefined && record.epoch >= epoch) return record.primary === primary ? 'named' : 'unnamed'
   // It was named once, and goes on under epochs of its own also where the store is away (W2).
   if (primary === promise.primary) return 'named'
-  return record === undefined || record.members[primary] !== undefined ? 'open' : 'unnamed'
+  return record === undefined || hasMember(record, primary) ? 'open' : 'unnamed'
 }
 
 /** Until we are free, or know better. What a claim that comes to nothing took away a `confirm` gives back (L2). */

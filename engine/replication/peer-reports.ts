@@ -64,10 +64,13 @@ export function onReport(
     return
   }
   const { promised } = message
-  if (promised.epoch > primary.epoch && promised.primary !== state.options.node) return depose(turn, promised)
+  const isMember = config.config.members[from]?.copyId === message.copyId
+  const isLater = promised.epoch > primary.epoch && promised.primary !== state.options.node
+  // For a copy that is not known here the record is read, below.
+  if (isMember && isLater) return depose(turn, promised)
   const peer = primary.peers.get(from)
   if (peer?.formerInstances.includes(instance) === true) return
-  if (peer === undefined || config.config.members[from]?.copyId !== message.copyId) {
+  if (peer === undefined || !isMember) {
     if (peer !== undefined && config.config.inSync.includes(from)) fail(turn, peer, 'not-member')
     readConfig(turn)
     return refuse(turn, from, primary.epoch, 'not-member')

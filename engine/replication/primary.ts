@@ -15,7 +15,7 @@ import { assert } from '../assert.ts'
 import { BLOCK_BYTES } from '../units.ts'
 import { appendRecord, idAt } from './copy-log.ts'
 import { advance } from './commit.ts'
-import { depose } from './configuration-change.ts'
+import { depose, readConfig } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { durabilityAt } from './copy-state.ts'
 import { answerAgain, onFlush, waitForFua } from './flush.ts'
@@ -26,6 +26,7 @@ import { noteOwing } from './own-disk.ts'
 import type { HeldRequest, OpenSession, Peer, PrimaryState, RefusalCode } from './primary-state.ts'
 import { sendNewEpoch } from './peer-reports.ts'
 import { onRead } from './reads.ts'
+import { isKnownMember } from './replica.ts'
 import type { ReplicatedRecord, RequestId, Session } from './record.ts'
 import { countOf, recordsFrom } from './record-window.ts'
 import { fateOf, noteOrdered, windowOf } from './session-window.ts'
@@ -314,7 +315,10 @@ export function onRefused(
   const { promised, tail, why } = message
   const peer = primary?.peers.get(from)
   if (primary === undefined || peer === undefined || message.epoch < primary.sinceEpoch) return
-  if (promised.epoch > primary.epoch && promised.primary !== state.options.node) return depose(turn, promised)
+  if (promised.epoch > primary.epoch && promised.primary !== state.options.node) {
+    // A peer stays one for the term, and may be no member any more.
+    return isKnownMember(state, from) ? depose(turn, promised) : readConfig(turn)
+  }
   if (peer.instance !== undefined && peer.instance !== instance) return askAnew(turn, peer, instance)
   switch (why) {
     case 'epoch':

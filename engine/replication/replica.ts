@@ -9,6 +9,7 @@
  */
 import { assert } from '../assert.ts'
 import { depose, readNews } from './configuration-change.ts'
+import { hasMember } from './configuration.ts'
 import type { NodeId } from './configuration.ts'
 import { appendRecord, commitTo, cutBack, idAt, tailOf } from './copy-log.ts'
 import {
@@ -54,11 +55,21 @@ export function keepPromise(
   port.store.keep(token, { promise, ...wholeBootOf(state) })
 }
 
+/** Whoever has no copy, as far as we know, ends no lead by what it says: the record of the cluster store does (C6). */
+export const isKnownMember = ({ config }: CopyState, from: NodeId): boolean =>
+  config !== undefined && hasMember(config.config, from)
+
 /** Whether the sender is our primary under our epoch; if it may become so, it does. */
 export function admits(turn: Turn, from: NodeId, instance: string, epoch: number): boolean {
   const { state } = turn
   const isMore = epoch > Math.max(state.promise.epoch, state.primary?.epoch ?? 0)
-  if (isMore && leads(state.role) && from !== state.options.node) depose(turn, { epoch, primary: from })
+  const isAgainst = isMore && leads(state.role) && from !== state.options.node
+  if (isAgainst && isKnownMember(state, from)) depose(turn, { epoch, primary: from })
+  else if (isAgainst) {
+    readNews(turn)
+    refuse(turn, from, epoch, 'epoch')
+    return false
+  }
   if (from !== state.promise.primary || (!isMore && epoch !== state.promise.epoch)) {
     if (isMore) readNews(turn)
     refuse(turn, from, epoch, state.role === 'fenced' ? 'fenced' : 'epoch')
@@ -173,6 +184,7 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
   if (config.members[state.options.node]?.copyId !== state.copyId) return
   if (state.primary !== undefined) {
     if (epoch <= state.primary.epoch) return refuse(turn, from, epoch, 'epoch')
+    if (!isKnownMember(state, from)) return
     depose(turn, promise)
   }
   if (samePromise(promise, state.promise)) {

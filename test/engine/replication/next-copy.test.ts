@@ -68,3 +68,36 @@ t.test('a primary whose disk fails while it lets a member go is waited for under
   t.equal(copies.primary?.name, 'n2')
   t.end()
 })
+
+t.test('a primary that is fenced is waited for under no later epoch that still names it', (t) => {
+  const copies = new Copies()
+  copies.run(500)
+  t.ok(copies.open())
+  copies.write(1, 10)
+  copies.settle()
+  for (const name of ['n2', 'n3']) copies.cut.add(`n1>${name}`)
+  copies.event('n1', { type: 'store-failed', reason: 'a write failed' })
+  copies.settle()
+  copies.change({ ...copies.config, epoch: copies.config.epoch + 1, inSync: ['n1', 'n2'], nonce: 'without n3' })
+  copies.run(500)
+  copies.cut.clear()
+  copies.run(20_000)
+  t.not(copies.config.primary, 'n1')
+  t.equal(copies.primary?.name, copies.config.primary, 'another one serves')
+  t.end()
+})
+
+t.test('the next copy that is heard behind what the former one said leads on', (t) => {
+  const copies = leadsAgain()
+  const { epoch } = copies.config
+  const promised = copies.node('n1').state.promise
+  const message = {
+    type: 'refused' as const, epoch: 1, promised, tail: { epoch: 1, seq: 1 }, why: 'fenced' as const,
+  }
+  for (const name of ['n2', 'n3']) copies.event(name, { type: 'message', from: 'n1', instance: 'n1#1', message })
+  copies.run(20_000)
+  t.equal(copies.primary?.name, 'n1')
+  t.equal(copies.config.epoch, epoch)
+  t.equal(copies.left.size, 0)
+  t.end()
+})

@@ -1,7 +1,7 @@
 /**
  * Bugs of reads, leases and grace (SPEC section 8), and of planned hand-overs (C8).
  */
-import { bug, focusOn, type Change } from './planted-bug.ts'
+import { bug, focusOn, testBug, type Change } from './planted-bug.ts'
 
 /**
  * None by itself: in every other of the first epochs whoever likes stands, and then waits, bound as it is, before it
@@ -28,6 +28,12 @@ export const LEASES = [
     'I8, L2',
     [['copy.ts', "if (message.why === 'fenced') onLeaderless", "if (message.why !== 'gap') onLeaderless"]],
     { looksAt: focusOn('leases') },
+  ),
+  testBug(
+    'who is named since it was fenced is waited for',
+    'L5',
+    'test/engine/replication/next-copy.test.ts',
+    [['replication/grace.ts', 'if (isNamedSince) port.send', 'if (isNamedSince && endedAt < 0) port.send']],
   ),
   bug(
     'a read needs no lease',

@@ -117,7 +117,13 @@ export const TERMS = [
     ['replication/replica.ts', "standing === 'named' && mayPromiseTo", 'mayPromiseTo'],
   ]),
   testBug('a node without a copy may wait to be believed', 'C12', 'test/engine/replication/lead-claims.test.ts', [
-    ['replication/lead-claims.ts', "record.members[primary] !== undefined ? 'open'", "primary !== '' ? 'open'"],
+    ['replication/lead-claims.ts', "hasMember(record, primary) ? 'open'", "primary !== '' ? 'open'"],
+  ]),
+  testBug('who has no copy ends a lead', 'C6', 'test/engine/replication/unknown-sender.test.ts', [
+    ['replication/replica.ts', 'config !== undefined && hasMember(config.config, from)', "from !== ''"],
+  ]),
+  testBug('a report of who has no copy ends a lead', 'C6', 'test/engine/replication/unknown-sender.test.ts', [
+    ['replication/peer-reports.ts', 'if (isMember && isLater)', 'if (isLater)'],
   ]),
   storeBug(
     'a new copy promises to who counts on the erased one',
@@ -146,7 +152,7 @@ export const TERMS = [
   bug(
     'who promises to another goes on leading',
     'I4, I8, C6',
-    [['replica.ts', "'epoch')\n    depose(turn, promise)", "'epoch')"]],
+    [['replica.ts', "from)) return\n    depose(turn, promise)", "from)) return"]],
     { caughtBy: 'test/engine/replication/lead-claims.test.ts' },
   ),
   bug(
