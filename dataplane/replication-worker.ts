@@ -64,7 +64,8 @@ export class ReplicationWorker {
   readonly #o: ReplicationWorkerOptions
   readonly #timer: WakeTimer
   readonly #places = new CopyPlaces()
-  #nodes: ReadonlySet<NodeId> = new Set()
+  /** Of the other nodes of the cluster: the numbers of the workers that each has told of. */
+  #peers: ReadonlyMap<NodeId, ReadonlySet<number>> = new Map()
 
   constructor(options: ReplicationWorkerOptions) {
     this.#o = options
@@ -81,7 +82,7 @@ export class ReplicationWorker {
       log,
       pool,
       rules: {
-        mayConnect: ({ node }) => (this.#nodes.has(node) ? undefined : 'is no node of this cluster'),
+        mayConnect: (peer) => this.#mayConnect(peer),
         mayReceive: (peer, frame) => this.#mayReceive(peer, frame),
       },
       random: Math.random,
@@ -133,11 +134,23 @@ export class ReplicationWorker {
     })
   }
 
-  /** All workers of the other nodes of the cluster, where each node listens. Nobody else is let in. */
+  /** All workers of the other nodes of the cluster, where each node listens. Nobody else is let in, or stays. */
   setPeers(addresses: readonly PeerAddress[]): void {
-    this.#nodes = new Set(addresses.map(({ node }) => node))
+    const peers = new Map<NodeId, Set<number>>()
+    for (const { node, worker } of addresses) peers.set(node, (peers.get(node) ?? new Set()).add(worker))
+    this.#peers = peers
     this.#places.setPeers(addresses)
     this.transport.setPeers(addresses)
+  }
+
+  /**
+   * A worker may dial before this node has read how many its node has now: it is refused, and dials again. Any other
+   * number is nobody's: connections under it would be as many as numbers, and known to no list of who there is.
+   */
+  #mayConnect({ node, worker, role }: PeerIdentity): string | undefined {
+    const workers = this.#peers.get(node)
+    if (workers === undefined) return 'is no node of this cluster'
+    return role === 'supervisor' || workers.has(worker) ? undefined : 'has not told of a worker of that number'
   }
 
   #mayReceive(peer: PeerIdentity, frame: IncomingFrame): FrameRefusal | undefined {

@@ -31,6 +31,10 @@ export class ConnectionSet {
     return this.#provenByMs.size
   }
 
+  all(): readonly Connection[] {
+    return [...this.#provenByMs.keys()]
+  }
+
   get unproven(): number {
     let count = 0
     for (const { isProven } of this.#provenByMs.keys()) if (!isProven) count++

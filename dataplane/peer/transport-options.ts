@@ -24,7 +24,7 @@ export const TRANSPORT_LIMITS = {
   refusalsEveryMs: 10_000,
 }
 
-/** What the transport asks before it lets somebody in or takes a body. */
+/** What the transport asks before it lets somebody in or takes a body, and of who is in when peers change. */
 export interface PeerRules {
   /** @returns why that node or worker has no business here */
   mayConnect(peer: PeerIdentity): string | undefined

@@ -81,8 +81,8 @@ export class PeerTransport implements ConnectionOwner {
   }
 
   /**
-   * Who there is. Who was named and is not any more is not dialled, and his connections end; who came by himself, as
-   * the rules let him, stays.
+   * Who there is. Who was named and is not any more is not dialled, and his connections end; so do those of whoever
+   * came by himself and would not be let in by the rules now.
    */
   setPeers(addresses: readonly PeerAddress[]): void {
     const wanted = new Set(addresses.map(keyOf))
@@ -93,6 +93,10 @@ export class PeerTransport implements ConnectionOwner {
         peer.lanes[lane].connection?.close('stopped', 'it is no peer any more')
       }
       this.#peers.delete(key)
+    }
+    for (const connection of this.#connections.all()) {
+      const why = this.#o.rules.mayConnect(connection.peer)
+      if (why !== undefined) connection.close('stopped', why)
     }
     for (const address of addresses) {
       const peer = this.#peer(address)

@@ -139,22 +139,25 @@ t.test('drain sends what is queued before it ends', async (t) => {
 })
 
 t.test('who is no peer any more is cut off', async (t) => {
-  const [a, b] = await pair(t)
+  let why: string | undefined
+  const [a, b] = await pair(t, { a: { rules: { mayConnect: () => why } } })
   b.transport.setPeers([])
   a.transport.setPeers([])
   await until(() => a.transport.connections === 0 && b.transport.connections === 0)
   t.equal(a.send(b, sync(1)), 'down')
   t.equal(a.downs.length, 2, 'and the owner is told')
 
-  // Who was never named came by himself, and is asked for by nobody.
+  // Who was never named came by himself, and stays for as long as the rules let him.
   const c = await Worker.start(t, { node: 'n3' })
   c.transport.setPeers([a.address])
   await until(() => a.isUp(c) && c.isUp(a))
   a.transport.setPeers([])
   t.equal(a.send(c, sync(1)), 'queued')
   await until(() => c.got.length === 1)
-  await c.stop()
+  why = 'is no node of this cluster'
+  a.transport.setPeers([])
   await until(() => a.transport.connections === 0)
+  t.equal(a.send(c, sync(1)), 'down')
 })
 
 t.test('a supervisor reports that its daemon was reaped, and hears that it was heard', async (t) => {
