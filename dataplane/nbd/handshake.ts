@@ -5,6 +5,7 @@
  *   flags --client flags--> options --EXPORT_NAME, GO--> transmission        (bytes behind it are the leftover)
  *                           options --any other-->       options             (a reply per option; unknown: UNSUP)
  *                           options --a name to look for--> looking --`looked`--> the same option goes on
+ *                           options --LIST--> listing --the last export--> options
  *     any --broken or refused--> closed                  options --ABORT--> closed
  *
  *   after            | ask for structured | ask for extended | SET_META_CONTEXT       | EXPORT_NAME
@@ -13,7 +14,9 @@
  *   extended headers | EXT_HEADER_REQD    | ACK              | ACK, contexts replaced | closed (the text forbids it)
  *
  * An export that the directory does not know at once (a snapshot, of which only its volume's primary knows) is looked
- * for by the surroundings, once a connection; bytes that come meanwhile wait.
+ * for by the surroundings, once a connection; bytes that come meanwhile wait. So they do while replies do: a step makes
+ * `STEP_REPLY_BYTES_MAX` of them and one more, whatever was asked for in one piece, and `goOn` makes the next ones when
+ * these were taken.
  *
  * Contexts count only if the export entered is the one they were set for. In plain text STARTTLS is answered UNSUP and
  * changes nothing; where TLS is forced, this begins behind it (tls-gate.ts), with nothing of before but the flags.
@@ -75,6 +78,10 @@ export const OPTIONS_MAX = 4096
 /** Exports that are not listed and that one connection looks for, and bytes of it that wait meanwhile. */
 const LOOKED_MAX = 16
 const PENDING_BYTES_MAX = 64 * 1024
+/** Clients list once. Sixteen bytes of a client ask for all exports. */
+export const LISTS_MAX = 16
+/** Replies are made for no longer than it takes to make so many, and no more of them are in memory at once. */
+export const STEP_REPLY_BYTES_MAX = 64 * 1024
 
 export type HandshakeEvent =
   | { type: 'transmission'; export: ExportInfo; negotiated: Negotiated; leftover: Buffer }
@@ -86,9 +93,11 @@ export interface HandshakeStep {
   event: HandshakeEvent | undefined
   /** An export to be looked for: nothing goes on before `looked`. */
   look: string | undefined
+  /** There is more to answer: nothing goes on before `goOn`, which is for when `send` was taken. */
+  hasMore: boolean
 }
 
-type State = 'flags' | 'option' | 'data' | 'skip' | 'looking' | 'over'
+type State = 'flags' | 'option' | 'data' | 'skip' | 'looking' | 'listing' | 'over'
 
 /** The server speaks first. */
 export const GREETING: Buffer = greeting()
@@ -109,10 +118,15 @@ export class Handshake {
   #state: State = 'flags'
   #pending = Buffer.alloc(0)
   #send: Buffer[] = []
+  #sendBytes = 0
+  #hasMore = false
   #event: HandshakeEvent | undefined
   #option = 0
   #skipBytes = 0
   #options = 0
+  #lists = 0
+  /** Of the list that is being sent. */
+  #exportsLeft: Iterator<ExportInfo> | undefined
   #structured = false
   #extended = false
   #noZeroes = false
@@ -141,9 +155,15 @@ export class Handshake {
   }
 
   feed(bytes: Uint8Array): HandshakeStep {
-    assert(this.#state !== 'over' && this.#state !== 'looking', 'nothing is fed after the end, or while it looks')
+    assert(this.#state !== 'over' && !this.isWaiting, 'nothing is fed after the end, or while it waits')
     this.#pending = this.#pending.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#pending, bytes])
-    return this.#goOn()
+    return this.#steps()
+  }
+
+  /** What the last step sent was taken, and it had more. */
+  goOn(): HandshakeStep {
+    assert(this.#hasMore, 'it goes on when it had more')
+    return this.#steps()
   }
 
   /** Flags were exchanged, and TLS began, before; there was no other option (tls-gate.ts). */
@@ -154,13 +174,14 @@ export class Handshake {
     this.#state = 'option'
   }
 
-  get isLooking(): boolean {
-    return this.#state === 'looking'
+  /** For `looked`, or for `goOn`. */
+  get isWaiting(): boolean {
+    return this.#state === 'looking' || this.#hasMore
   }
 
-  /** While it looks: bytes of the client wait, as many as a handshake may have. @returns whether they are kept */
+  /** While it waits: bytes of the client do too, as many as a handshake may have. @returns whether they are kept */
   keep(bytes: Uint8Array): boolean {
-    assert(this.#state === 'looking', 'bytes wait only while something is looked for')
+    assert(this.isWaiting, 'bytes wait only while something is looked for, or replies are on their way')
     if (this.#pending.length + bytes.length > PENDING_BYTES_MAX) return false
     this.#pending = Buffer.concat([this.#pending, bytes])
     return true
@@ -172,16 +193,20 @@ export class Handshake {
     const { name, data } = this.#look
     this.#look = undefined
     this.#looked.set(name, found)
-    this.#send = []
     this.#state = 'option'
     this.#optionWith(data)
-    return this.#goOn([...this.#send])
+    return this.#steps()
   }
 
-  #goOn(said: Buffer[] = []): HandshakeStep {
-    this.#send = said
-    while (this.#event === undefined && this.#advance()) { /* one message at a time */ }
-    return { send: this.#send, event: this.#event, look: this.#look?.name }
+  #steps(): HandshakeStep {
+    this.#hasMore = false
+    while (this.#event === undefined && !this.#hasMore && this.#advance()) {
+      this.#hasMore = this.#event === undefined && this.#sendBytes >= STEP_REPLY_BYTES_MAX
+    }
+    const send = this.#send
+    this.#send = []
+    this.#sendBytes = 0
+    return { send, event: this.#event, look: this.#look?.name, hasMore: this.#hasMore }
   }
 
   /** @returns false when more bytes are needed */
@@ -191,6 +216,7 @@ export class Handshake {
       case 'option': return this.#optionHeader()
       case 'data': return this.#optionData()
       case 'skip': return this.#skip()
+      case 'listing': return this.#listNext()
       case 'looking':
       case 'over': return false
     }
@@ -303,15 +329,23 @@ export class Handshake {
     if (entry !== 'enter') return this.#close(entry)
     const parts = [encodeExport(found.sizeBytes, this.#flags(found))]
     if (!this.#noZeroes) parts.push(Buffer.alloc(124))
-    this.#send.push(Buffer.concat(parts))
+    this.#say(Buffer.concat(parts))
     return this.#enter(found)
   }
 
   #list(data: Buffer): boolean {
     if (data.length > 0) return this.#refuse(NBD_REP_ERR_INVALID, 'this option has no data')
-    for (const { name, description } of this.#exports.list()) {
-      this.#reply(NBD_REP_SERVER, encodeServer(name, description))
-    }
+    if (++this.#lists > LISTS_MAX) return this.#refuse(NBD_REP_ERR_POLICY, `they are listed ${LISTS_MAX} times at most`)
+    this.#exportsLeft = this.#exports.list().values()
+    this.#state = 'listing'
+    return true
+  }
+
+  #listNext(): true {
+    const next = this.#exportsLeft!.next()
+    if (next.done !== true) return this.#reply(NBD_REP_SERVER, encodeServer(next.value.name, next.value.description))
+    this.#exportsLeft = undefined
+    this.#state = 'option'
     return this.#reply(NBD_REP_ACK)
   }
 
@@ -410,8 +444,13 @@ export class Handshake {
   }
 
   #reply(type: number, data?: Uint8Array): true {
-    this.#send.push(encodeOptionReply(this.#option, type, data))
+    this.#say(encodeOptionReply(this.#option, type, data))
     return true
+  }
+
+  #say(bytes: Buffer): void {
+    this.#send.push(bytes)
+    this.#sendBytes += bytes.length
   }
 
   #refuse(type: number, message: string): true {

@@ -77,6 +77,13 @@ interface SocketHandle {
   readStop(): number
 }
 
+/** Others come to their turn in between, also when the socket takes all of it at once. */
+export function whenTaken(socket: net.Socket, send: readonly Buffer[], goOn: () => void): void {
+  socket.write(Buffer.concat(send), () => setImmediate(() => {
+    if (!socket.destroyed) goOn()
+  }))
+}
+
 export class NbdListener {
   readonly #exports: ExportDirectory
   readonly #onSession: (session: NbdSession) => void
@@ -285,8 +292,9 @@ export class NbdListener {
       if (!isEntered) dropFound()
     })
     socket.write(GREETING)
-    const onStep = ({ send, event, look }: HandshakeStep): void => {
+    const onStep = ({ send, event, look, hasMore }: HandshakeStep): void => {
       if (event === undefined) {
+        if (hasMore) return whenTaken(socket, send, () => onStep(handshake.goOn()))
         if (send.length > 0) socket.write(Buffer.concat(send))
         if (socket.writableLength > this.#limits.unreadReplyBytesMax) socket.destroy()
         if (look === undefined) return
@@ -304,7 +312,7 @@ export class NbdListener {
       })
     }
     const onData = (bytes: Buffer): void => {
-      if (!handshake.isLooking) onStep(handshake.feed(bytes))
+      if (!handshake.isWaiting) onStep(handshake.feed(bytes))
       else if (!handshake.keep(bytes)) socket.destroy()
     }
     socket.on('data', onData)

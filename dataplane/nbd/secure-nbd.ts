@@ -18,7 +18,7 @@ import type { NbdSessions } from '../session-table.ts'
 import type { AskingNode } from './export-calls.ts'
 import { Handshake } from './handshake.ts'
 import type { ExportInfo, HandshakeStep, Looked } from './handshake.ts'
-import { LISTENER_LIMITS } from './listener.ts'
+import { LISTENER_LIMITS, whenTaken } from './listener.ts'
 import type { NbdSession, SecureArrival } from './listener.ts'
 import { relay } from './relayed-session.ts'
 
@@ -120,7 +120,8 @@ export class SecureNbd {
     }
     const onClose = (): void => void dropFound()
     socket.on('close', onClose)
-    const onStep = ({ send, event, look }: HandshakeStep): void => {
+    const onStep = ({ send, event, look, hasMore }: HandshakeStep): void => {
+      if (hasMore) return whenTaken(socket, send, () => onStep(handshake.goOn()))
       if (send.length > 0) socket.write(Buffer.concat(send))
       if (socket.writableLength > LISTENER_LIMITS.unreadReplyBytesMax) return socket.destroySoon()
       if (event === undefined) {
@@ -151,7 +152,7 @@ export class SecureNbd {
       else this.#passOn(socket, connection, { ...session, worker })
     }
     const onData = (bytes: Buffer): void => {
-      if (!handshake.isLooking) onStep(handshake.feed(bytes))
+      if (!handshake.isWaiting) onStep(handshake.feed(bytes))
       else if (!handshake.keep(bytes)) socket.destroy()
     }
     socket.on('data', onData)

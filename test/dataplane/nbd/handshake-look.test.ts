@@ -46,7 +46,7 @@ t.test('the option waits, what comes behind it too, and both go on', (t) => {
   const asked = handshake.feed(context('disk@daily'))
   t.match(asked, { look: 'disk@daily', event: undefined })
   t.same(asked.send, [])
-  t.ok(handshake.isLooking)
+  t.ok(handshake.isWaiting)
   t.ok(handshake.keep(info(P.NBD_OPT_GO, 'disk@daily')))
   const { send, event, look } = handshake.looked(found)
   t.same(typesOf(send), [P.NBD_REP_META_CONTEXT, P.NBD_REP_ACK, P.NBD_REP_INFO, P.NBD_REP_ACK])

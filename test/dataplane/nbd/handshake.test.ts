@@ -1,7 +1,9 @@
 /** Risk: negotiation ends in a state that client and server see differently, or a client ends it for others. */
 import fc from 'fast-check'
 import t from 'tap'
-import { Handshake, OPTION_DATA_BYTES_MAX, OPTION_SKIP_BYTES_MAX } from '../../../dataplane/nbd/handshake.ts'
+import {
+  Handshake, LISTS_MAX, OPTION_DATA_BYTES_MAX, OPTION_SKIP_BYTES_MAX, STEP_REPLY_BYTES_MAX,
+} from '../../../dataplane/nbd/handshake.ts'
 import type { Entry, ExportInfo, HandshakeEvent } from '../../../dataplane/nbd/handshake.ts'
 import {
   encodeInfoRequest, encodeMetaContextRequest, encodeOption,
@@ -192,6 +194,32 @@ t.test('a stream cut in two at every byte negotiates the same', async (t) => {
       || !Buffer.concat([event.leftover, behind]).equals(name)) t.fail(`cut at ${cut}`)
   }
   t.pass()
+})
+
+t.test('however much is asked for in one piece, a step makes few replies, and the rest in turn', async (t) => {
+  const many = Array.from({ length: 1000 }, (_, at): ExportInfo => ({ ...disk, name: `v${at}` }))
+  const handshake = new Handshake({ list: () => many, find: (asked) => (asked === 'disk' ? disk : undefined) })
+  const lists = Array.from({ length: 4000 }, () => encodeOption(P.NBD_OPT_LIST))
+  const sent: Buffer[] = []
+  let step = handshake.feed(Buffer.concat([FLAGS, ...lists]))
+  const take = (): void => {
+    sent.push(...step.send)
+    const stepBytes = step.send.reduce((sum, { length }) => sum + length, 0)
+    if (stepBytes > STEP_REPLY_BYTES_MAX + 300) t.fail(`${stepBytes} bytes of a step`)
+  }
+  take()
+  t.ok(step.hasMore && handshake.isWaiting)
+  t.ok(handshake.keep(GO), 'what comes meanwhile waits')
+  while (step.hasMore) {
+    step = handshake.goOn()
+    take()
+  }
+  t.match(step.event, { type: 'transmission', export: disk })
+  const types = replies(Buffer.concat(sent)).map(({ type }) => type)
+  const count = (wanted: number) => types.filter((type) => type === wanted).length
+  t.equal(count(P.NBD_REP_SERVER), LISTS_MAX * many.length)
+  t.equal(count(P.NBD_REP_ERR_POLICY), lists.length - LISTS_MAX)
+  t.same(types.slice(many.length, many.length + 2), [P.NBD_REP_ACK, P.NBD_REP_SERVER])
 })
 
 t.test('garbage never throws, and every option gets a final reply or the end', async (t) => {

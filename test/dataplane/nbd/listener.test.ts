@@ -118,6 +118,36 @@ t.test('requests sent behind GO in the same packet are answered by the worker', 
   }
 })
 
+t.test('who asks for everything at once is answered bit by bit, and others in between', async (t) => {
+  const many = Array.from({ length: 3000 }, (_, at) => ({
+    name: `v${at}`, sizeBytes: 1 << 20, blockSizeBytes: 4096, readOnly: false, description: 'd'.repeat(200), worker: 0,
+  }))
+  const refused: string[] = []
+  const listener = new NbdListener({
+    exports: { list: () => many, find: () => undefined },
+    onSession: () => t.fail('nobody enters'),
+    onRefused: (reason) => refused.push(reason),
+  })
+  t.teardown(() => listener.close())
+  const file = path.join(folder(t), 's')
+  await listener.listenUnix(file)
+  const [greedy, other] = [await RawClient.connect(file), await RawClient.connect(file)]
+  await greedy.greet()
+  await other.greet()
+  greedy.socket.write(Buffer.concat(Array.from({ length: 3000 }, () => encodeOption(P.NBD_OPT_LIST))))
+  greedy.socket.pause()
+  t.equal((await other.option(99)).at(-1)!.type, P.NBD_REP_ERR_UNSUP, 'while that one takes nothing')
+  greedy.socket.resume()
+  for (let at = 0; at < 20; at++) {
+    const replies = await greedy.optionReplies()
+    t.equal(replies.length, at < 16 ? 3001 : 1)
+    t.equal(replies.at(-1)!.type, at < 16 ? P.NBD_REP_ACK : P.NBD_REP_ERR_POLICY)
+  }
+  greedy.close()
+  other.close()
+  t.same(refused, [])
+})
+
 t.test('a handshake ends within its deadline', async (t) => {
   const file = path.join(folder(t), 's')
   const server = makeServer(t, { handshakeMs: 60 })

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { AskedExports, answerExports } from '../../../dataplane/nbd/export-calls.ts'
 import { NbdListener } from '../../../dataplane/nbd/listener.ts'
 import type { ExportDirectory, ExportInfo, NbdSession } from '../../../dataplane/nbd/listener.ts'
-import { encodeInfoRequest } from '../../../dataplane/nbd/option-data.ts'
+import { encodeInfoRequest, encodeOption } from '../../../dataplane/nbd/option-data.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
 import { closeFd, hasHungUp } from '../../../cluster/libc.ts'
 import { SecureNbd } from '../../../dataplane/nbd/secure-nbd.ts'
@@ -141,6 +141,18 @@ t.test('a session of another worker is relayed, and ends with either side', asyn
   await new Promise((resolve) => second.served.on('close', resolve).on('end', () => second.served.destroy()))
   closeFd(second.session.clientFd!)
   t.same([sessions, ended], [[], []], 'whoever serves it says when it ended')
+})
+
+t.test('lists that were asked for in one piece come one after the other, and the session behind them', async (t) => {
+  const { open, refused, sessions } = await serve(t, Array.from({ length: 4000 }, (_, at) => `v${at}`))
+  const client = await open()
+  const go = encodeOption(P.NBD_OPT_GO, encodeInfoRequest(Buffer.from('v7'), []))
+  client.socket.write(Buffer.concat([...Array.from({ length: 10 }, () => encodeOption(P.NBD_OPT_LIST)), go]))
+  for (let at = 0; at < 10; at++) t.equal((await client.optionReplies()).length, 4001)
+  t.equal((await client.optionReplies()).at(-1)!.type, P.NBD_REP_ACK)
+  t.same(sessions.map(({ exportName }) => exportName), ['v7'])
+  t.same(refused, [])
+  client.close()
 })
 
 t.test('a node that was removed sees no export, others do', async (t) => {

@@ -34,8 +34,10 @@ function fuzz(random: Random): void {
   const sent: Buffer[] = []
   for (let at = 0; at < stream.length;) {
     const to = Math.min(stream.length, at + random.between(1, 3000))
-    const { send, event } = handshake.feed(stream.subarray(at, to))
-    sent.push(...send)
+    let step = handshake.feed(stream.subarray(at, to))
+    sent.push(...step.send)
+    while (step.hasMore) sent.push(...(step = handshake.goOn()).send)
+    const { event } = step
     at = to
     if (event === undefined) continue
     if (event.type === 'transmission') {

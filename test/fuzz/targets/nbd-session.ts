@@ -36,7 +36,9 @@ export const target: Target = {
     const chunkBytes = (how & 2) === 0 ? 4096 : 1 + (how >> 3)
     const handshake = new Handshake(directory)
     for (let at = 1; at < input.length; at += chunkBytes) {
-      const { event } = handshake.feed(input.subarray(at, at + chunkBytes))
+      let step = handshake.feed(input.subarray(at, at + chunkBytes))
+      while (step.hasMore) step = handshake.goOn()
+      const { event } = step
       if (event?.type === 'closed') return
       if (event?.type === 'transmission') {
         const rest = input.subarray(Math.min(input.length, at + chunkBytes))

@@ -5,7 +5,7 @@
  * The first byte says how the bytes are cut, whether TLS went before, and whether unknown names are looked for.
  */
 import { assert } from '../../../engine/assert.ts'
-import { Handshake } from '../../../dataplane/nbd/handshake.ts'
+import { Handshake, STEP_REPLY_BYTES_MAX } from '../../../dataplane/nbd/handshake.ts'
 import type { HandshakeStep } from '../../../dataplane/nbd/handshake.ts'
 import { encodeInfoRequest, encodeMetaContextRequest, encodeOption } from '../../../dataplane/nbd/option-data.ts'
 import * as P from '../../../dataplane/nbd/protocol.ts'
@@ -69,8 +69,13 @@ function execute(input: Uint8Array): void {
     const chunk = input.subarray(at, at + chunkBytes)
     at += chunk.length
     let step: HandshakeStep = handshake.feed(chunk)
-    while (step.look !== undefined) step = handshake.looked(at % 2 === 0 ? undefined : { refused: 'not now' })
-    for (const bytes of step.send) assert(bytes.length <= REPLY_BYTES_MAX, 'no reply is long')
+    for (;;) {
+      const sendBytes = step.send.reduce((sum, { length }) => sum + length, 0)
+      assert(sendBytes <= STEP_REPLY_BYTES_MAX + REPLY_BYTES_MAX, 'no step makes many replies, and no reply is long')
+      if (step.hasMore) step = handshake.goOn()
+      else if (step.look === undefined) break
+      else step = handshake.looked(at % 2 === 0 ? undefined : { refused: 'not now' })
+    }
     if (step.event?.type === 'closed') return
     if (step.event?.type === 'transmission') {
       assert(step.event.export === info, 'what is entered exists')
