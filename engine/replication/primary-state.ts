@@ -149,8 +149,6 @@ export interface SnapshotAsked {
 
 /** A snapshot in use, as its reader said last. */
 export interface SnapshotUse {
-  node: NodeId
-  reader: number
   snapshotId: string
   untilMs: number
 }
@@ -259,13 +257,19 @@ export interface PrimaryState {
   owedSinceMs: number | undefined
   /** FUA writes under way that were ordered in `writeback`, by seq. */
   fua: Map<number, FlushWait>
-  /** Of snapshots. Before `usesKnownAtMs` there may be others that are in use (N4). */
-  uses: SnapshotUse[]
+  /**
+   * Of snapshots: of each node by reader, in the order in which they were said last. Before `usesKnownAtMs` there may
+   * be others that are in use (N4).
+   */
+  uses: Map<NodeId, Map<number, SnapshotUse>>
   usesKnownAtMs: number
   /** Of snapshots from here on all uses were heard. */
   usesSinceSeq: number
-  /** Reads of snapshots that are not answered, by who asked; the store is asked for a few of them at a time. */
-  snapshotReads: Map<string, PendingRead>
+  /**
+   * Reads of snapshots that are not answered, of each node by reader and number; the store is asked for a few of them
+   * at a time.
+   */
+  snapshotReads: Map<NodeId, Map<string, PendingRead>>
   snapshotsWaiting: PendingRead[]
   snapshotsRunning: number
 }
@@ -331,7 +335,7 @@ export function newPrimary(epoch: number): PrimaryState {
     owedSinceMs: undefined,
     syncAskedSeq: 0,
     fua: new Map(),
-    uses: [],
+    uses: new Map(),
     usesKnownAtMs: Infinity,
     usesSinceSeq: Infinity,
     snapshotReads: new Map(),

@@ -7,6 +7,8 @@
  *     asked: who was deposed and does not know it answers with the same bytes, or not at all.
  * N3: `gone` is said only by a primary that has applied every change it ordered. It is for ever: an id is drawn once,
  *     and one that stands at another record, after a promotion by force, is another snapshot.
+ * N6: of one node `ASKED_MAX` reads of a volume wait for their answers at most. What is asked beyond is not heard, as
+ *     if it had been lost: its reader asks again.
  */
 import type { NodeId } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
@@ -21,13 +23,15 @@ import type { Turn } from './turn.ts'
 
 /** At the store at once, of all readers: they have the disk beside who writes, not in front of him. */
 const RUNNING_MAX = 64
+/** As much as four readers have under way that read as many single blocks as they may. */
+export const ASKED_MAX = 4096
 
 type Ask = Extract<FrontendMessage, { type: 'snapshot-ask' }>
 export type SnapshotRead = PendingRead & { id: SnapshotAsked }
 
 export const isOfSnapshot = (read: PendingRead): read is SnapshotRead => 'reader' in read.id
 
-const keyOf = ({ from, id: { reader, number } }: SnapshotRead): string => `${from} ${reader} ${number}`
+const keyOf = ({ id: { reader, number } }: SnapshotRead): string => `${reader} ${number}`
 
 export function onSnapshotAsk(turn: Turn, from: NodeId, { reader, number, snapshot, operation }: Ask): void {
   const { state } = turn
@@ -44,8 +48,9 @@ export function onSnapshotAsk(turn: Turn, from: NodeId, { reader, number, snapsh
   // Of the size of its own, which its reader knows; where nothing has a place there is nothing to read.
   if (lba + blockCount > state.sliceCount * state.sliceBlocks) return refuse(turn, read, 'range')
   // Asked again while it is under way: it is answered once.
-  if (primary.snapshotReads.has(keyOf(read))) return
-  primary.snapshotReads.set(keyOf(read), read)
+  const asked = primary.snapshotReads.get(from) ?? new Map<string, PendingRead>()
+  if (asked.has(keyOf(read)) || asked.size >= ASKED_MAX) return
+  primary.snapshotReads.set(from, asked.set(keyOf(read), read))
   readSnapshot(turn, primary, read)
 }
 
@@ -125,5 +130,8 @@ export function refuse(turn: Turn, read: SnapshotRead, code: SnapshotFailure): v
 }
 
 function forget({ state }: Turn, read: SnapshotRead): void {
-  state.primary!.snapshotReads.delete(keyOf(read))
+  const { snapshotReads } = state.primary!
+  const asked = snapshotReads.get(read.from)
+  asked?.delete(keyOf(read))
+  if (asked?.size === 0) snapshotReads.delete(read.from)
 }

@@ -6,6 +6,8 @@
  *     `SNAPSHOT_USE_MS`: whoever is dead, or cut off for so long, keeps nothing. A primary that has just begun does not
  *     know the uses of the term before, so for as long it deletes nothing that may have one; and after its clock was in
  *     doubt, since it may have slept through what readers said.
+ * N6: of one node there are `USES_MAX` uses of a volume at most. One more begins when another has ended; who says it
+ *     hears nothing, and says it again.
  */
 import type { NodeId } from './configuration.ts'
 import type { CommandResult } from './copy-port.ts'
@@ -18,6 +20,9 @@ import type { Turn } from './turn.ts'
 /** Readers say it four times as often. Less than the time in which a change is settled (SNAPSHOTS.md T4). */
 export const SNAPSHOT_USE_MS = 8_000
 
+/** A node has fewer clients than this, each with one snapshot. */
+export const USES_MAX = 2048
+
 export function onSnapshotOpen(
   turn: Turn,
   from: NodeId,
@@ -29,14 +34,17 @@ export function onSnapshotOpen(
     if (primary === undefined && state.isRecovered) redirect(turn, from, undefined)
     return
   }
-  const isOwn = (use: SnapshotUse): boolean => use.node === from && use.reader === reader
+  const own = primary.uses.get(from) ?? new Map<number, SnapshotUse>()
   // Its deletion may be on its way: who is not in the list yet is put there when it is known what became of that.
-  if (!knowsChanges(turn, primary) && !primary.uses.some(isOwn)) return
+  if (!knowsChanges(turn, primary) && !own.has(reader)) return
   const { epoch } = primary
   const snapshot = port.store.snapshot(wanted)
-  primary.uses = primary.uses.filter((use) => use.untilMs > nowMs && !isOwn(use))
+  endUse(primary, from, reader)
+  dropEnded(primary, nowMs)
   if (snapshot !== undefined) {
-    primary.uses.push({ node: from, reader, snapshotId: snapshot.id, untilMs: nowMs + SNAPSHOT_USE_MS })
+    if (own.size >= USES_MAX) return
+    // Behind all that were said before: those that end first come first.
+    primary.uses.set(from, own.set(reader, { snapshotId: snapshot.id, untilMs: nowMs + SNAPSHOT_USE_MS }))
     port.reply(from, { type: 'snapshot-opened', reader, epoch, snapshot })
   } else if (knowsChanges(turn, primary)) port.reply(from, { type: 'snapshot-opened', reader, epoch })
 }
@@ -46,7 +54,23 @@ export function onSnapshotClose(
   from: NodeId,
   { reader }: Extract<FrontendMessage, { type: 'snapshot-close' }>,
 ): void {
-  if (primary !== undefined) primary.uses = primary.uses.filter((use) => !(use.node === from && use.reader === reader))
+  if (primary !== undefined) endUse(primary, from, reader)
+}
+
+function endUse({ uses }: PrimaryState, node: NodeId, reader: number): void {
+  const own = uses.get(node)
+  own?.delete(reader)
+  if (own?.size === 0) uses.delete(node)
+}
+
+/** Those of which nothing was heard for so long: of each node the first ones. */
+function dropEnded(primary: PrimaryState, nowMs: number): void {
+  for (const [node, own] of primary.uses) {
+    for (const [reader, { untilMs }] of own) {
+      if (untilMs > nowMs) break
+      endUse(primary, node, reader)
+    }
+  }
 }
 
 /** It begins to serve: of uses of former terms it will hear, and what is made from now on had none. */
@@ -64,10 +88,14 @@ export function doubtUses({ nowMs, state: { primary } }: Turn): void {
 
 /** As a part of a sentence; empty: nobody, as far as is known. */
 export function whoReads({ uses }: PrimaryState, snapshotId: string, nowMs: number): string {
-  const own = uses.filter((use) => use.snapshotId === snapshotId && use.untilMs > nowMs)
-  if (own.length === 0) return ''
-  const which = [...new Set(own.map(({ node }) => node))].sort().join(' and ')
-  return `node ${which} reads it for ${own.length} client(s)`
+  const nodes: NodeId[] = []
+  let clients = 0
+  for (const [node, own] of uses) {
+    const before = clients
+    for (const use of own.values()) if (use.snapshotId === snapshotId && use.untilMs > nowMs) clients++
+    if (clients > before) nodes.push(node)
+  }
+  return clients === 0 ? '' : `node ${nodes.sort().join(' and ')} reads it for ${clients} client(s)`
 }
 
 /** Why a snapshot is not deleted now; undefined: nobody uses it. */

@@ -1,4 +1,4 @@
-/** Risk: a node that was removed, or that has one certificate, goes on or grows under numbers of workers it never told. */
+/** Risk: a node that was removed goes on, or grows, under numbers of workers of which it never told. */
 import t from 'tap'
 import { clock } from '../../../dataplane/clock.ts'
 import { reportEnded } from '../../../dataplane/peer/supervisor-report.ts'

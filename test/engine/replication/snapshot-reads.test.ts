@@ -11,7 +11,8 @@ import {
 import type {
   ReaderAnswer, ReaderEvent, ReaderPort, SnapshotReaderState,
 } from '../../../engine/replication/snapshot-reader.ts'
-import { SNAPSHOT_USE_MS } from '../../../engine/replication/snapshot-uses.ts'
+import { ASKED_MAX } from '../../../engine/replication/snapshot-reads.ts'
+import { SNAPSHOT_USE_MS, USES_MAX } from '../../../engine/replication/snapshot-uses.ts'
 import { Copies } from './copies.ts'
 
 /** A reader beside a few copies: what both say goes at once, but for what is lost. */
@@ -129,7 +130,7 @@ t.test('it shows what it showed, whoever leads', (t) => {
   const tag = reader.ask({ type: 'read', lba: 3, blockCount: 1 })
   reader.run(3000)
   t.same(stampsOf(reader.answers.get(tag)), [103], 'the next primary was asked')
-  t.equal(copies.primary!.state.primary!.uses.length, 1, 'and knows that it is in use')
+  t.equal(copies.primary!.state.primary!.uses.size, 1, 'and knows that it is in use')
   t.end()
 })
 
@@ -211,7 +212,7 @@ t.test('N3: one that is gone stays so, also when its id or name is given again',
   change(copies, 'snapshot', 's')
   const reader = new Reader(copies, 's')
   // Its use has ended, as for a reader that nobody heard for long.
-  for (const node of copies.nodes.values()) if (node.state.primary !== undefined) node.state.primary.uses = []
+  for (const node of copies.nodes.values()) if (node.state.primary !== undefined) node.state.primary.uses = new Map()
   t.match(change(copies, 'snapshot-delete', 's'), { ok: true })
   copies.write(3, 203)
   copies.settle()
@@ -238,5 +239,59 @@ t.test('an answer is given once, whatever is said twice; no reads of snapshots n
   copies.settle()
   const blocks = copies.replies.slice(before).filter((one) => one.message.type === 'snapshot-blocks')
   t.equal(blocks.length, 1, 'asked three times while it was read')
+  t.end()
+})
+
+t.test('N6: a node that asks for ever more has few answers waiting, and others are answered', (t) => {
+  const copies = serving()
+  change(copies, 'snapshot', 's')
+  const reader = new Reader(copies, 's')
+  const { id, epoch, seq } = reader.state.snapshot!
+  const primary = copies.primary!.state.primary!
+  const before = copies.replies.length
+  const askMany = (count: number) => {
+    for (let number = 0; number < count; number++) {
+      const operation = { type: 'read', lba: number % 64, blockCount: 1 } as const
+      const message: FrontendMessage = {
+        type: 'snapshot-ask', reader: 1, number, snapshot: { id, epoch, seq }, operation,
+      }
+      copies.event('n1', { type: 'frontend', from: 'greedy', message })
+    }
+  }
+  askMany(ASKED_MAX + 500)
+  t.equal(primary.snapshotReads.get('greedy')!.size, ASKED_MAX)
+  t.ok(primary.snapshotsWaiting.length < ASKED_MAX)
+  t.same(reader.read(3), [103])
+  const answered = copies.replies.slice(before).filter(({ message }) => 'number' in message && message.reader === 1)
+  t.equal(answered.length, ASKED_MAX)
+  t.equal(primary.snapshotReads.size, 0, 'nothing is kept of what was answered')
+  askMany(1)
+  copies.settle()
+  t.equal(copies.replies.length, before + ASKED_MAX + 2, 'and it may ask again')
+  t.end()
+})
+
+t.test('N6: a node has so many uses, which go on; one more begins when another has ended', (t) => {
+  const copies = serving()
+  change(copies, 'snapshot', 's')
+  const primary = copies.primary!.state.primary!
+  const hears = (from: string, reader: number): boolean => {
+    const before = copies.replies.length
+    copies.event('n1', { type: 'frontend', from, message: { type: 'snapshot-open', reader, wanted: 's' } })
+    return copies.replies.length > before
+  }
+  for (let reader = 1; reader <= USES_MAX; reader++) if (!hears('greedy', reader)) t.fail(`${reader}`)
+  t.notOk(hears('greedy', USES_MAX + 1))
+  t.equal(primary.uses.get('greedy')!.size, USES_MAX)
+  t.ok(hears('greedy', 1), 'whoever has one goes on')
+  t.ok(hears('other', 7), 'and other nodes begin')
+  t.match(change(copies, 'snapshot-delete', 's'), { code: 'in-use', why: /node greedy and other reads it for 2049 / })
+  copies.event('n1', { type: 'frontend', from: 'greedy', message: { type: 'snapshot-close', reader: 2 } })
+  t.ok(hears('greedy', USES_MAX + 1))
+  copies.run(SNAPSHOT_USE_MS / 2)
+  t.ok(hears('greedy', 3))
+  copies.run(SNAPSHOT_USE_MS / 2 + 100)
+  t.ok(hears('greedy', USES_MAX + 2), 'nothing was heard of the others for long')
+  t.same([...primary.uses].map(([node, own]) => [node, [...own.keys()]]), [['greedy', [3, USES_MAX + 2]]])
   t.end()
 })
