@@ -34,6 +34,10 @@ const MAKING: Record<string, OptionSpec> = {
   param: { value: 'K=V', many: true, summary: 'any parameter of a StorageClass, with or without holdfast.io/' },
 }
 
+/** The same of a clone: what is not said is no default. */
+const CLONING = Object.fromEntries(Object.entries(MAKING).map(([name, option]) =>
+  [name, { ...option, summary: option.summary.replace(/ \(default[^)]*\)/, '') }]))
+
 export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] => [
   {
     words: 'volume create',
@@ -60,12 +64,13 @@ export const volumeCommands = (endpoint: Record<string, OptionSpec>): Command[] 
   },
   {
     words: 'volume clone',
-    summary: 'cluster: make a volume that begins as a snapshot of another one, or as it is now',
+    summary: 'cluster: make a volume that begins as a snapshot of another one, or as it is now; but for labels and '
+      + 'snapshot schedule, what is not said is as it is for that one',
     positionals: [{ name: 'VOLUME[@SNAPSHOT]' }, { name: 'NAME' }],
     options: {
       size: { value: 'SIZE', summary: 'at least what that has (default: just that)' },
-      'attach-mode': { value: 'MODE', summary: 'open (default): any node; single: nobody before `volume attach`' },
-      ...MAKING,
+      'attach-mode': { value: 'MODE', summary: 'open: any node; single: nobody before `volume attach`' },
+      ...CLONING,
       ...endpoint,
     },
     examples: [

@@ -12,7 +12,7 @@ import type { HoldingMode } from '../../engine/control/attach-wish.ts'
 import { TRASH_KEEP_MS } from '../../engine/control/volume-record.ts'
 import type { Allowed, DataLocality, VolumeRecord } from '../../engine/control/volume-record.ts'
 import { MIB, VOLUME_BYTES_MAX } from '../../engine/units.ts'
-import { CIPHERS, encryptionOfClone } from '../../engine/volume/volume-encryption.ts'
+import { CIPHERS } from '../../engine/volume/volume-encryption.ts'
 import type { Cipher, VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import type { Compression, Durability, OnFull, VolumeSpec } from '../../engine/volume/volume-spec.ts'
 import { parseDurationMs } from './amounts.ts'
@@ -51,7 +51,7 @@ const LATER_PARAMETERS = [
   'snapshot-schedule', 'clone-of', 'cipher',
 ]
 
-function refuse(parameter: string, value: string, allowed: string): never {
+export function refuse(parameter: string, value: string, allowed: string): never {
   throw new HoldfastError('parameter', { parameter, value: shown(value), allowed })
 }
 
@@ -136,15 +136,6 @@ function encryptionOf(
 
 const isGiven = (text: string | undefined): boolean => text !== undefined && text !== ''
 
-/** A clone is encrypted as what it shows is. */
-function checkCloneEncryption(given: ReadonlyMap<string, string>, { encryption }: VolumeSpec): void {
-  const own = { encryption: String(encryption !== undefined), cipher: encryption?.cipher ?? 'none' }
-  for (const name of ['encryption', 'cipher'] as const) {
-    const text = given.get(name)
-    if (text !== undefined && text !== own[name]) refuse(name, text, `${own[name]}, as what it is cloned from`)
-  }
-}
-
 /** Parameters under their plain names; unknown ones are refused with the nearest known one. */
 function plainParameters(parameters: Record<string, string>, known: readonly string[]): Map<string, string> {
   const plain = new Map<string, string>()
@@ -163,6 +154,10 @@ function plainParameters(parameters: Record<string, string>, known: readonly str
   return plain
 }
 
+/** What is given to a volume of a cluster, under plain names. @throws HoldfastError `parameter` */
+export const clusterParameters = (given: Record<string, string>): Map<string, string> =>
+  plainParameters(given, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+
 /** Whether a parameter is said, or left to what is usual. */
 export const isSaid = ({ parameters }: CreateVolumeRequest, name: string): boolean =>
   Object.hasOwn(parameters, name) || Object.hasOwn(parameters, `${PARAMETER_PREFIX}${name}`)
@@ -173,7 +168,7 @@ export function newVolumeId({ volumeId = '' }: CreateVolumeRequest): string {
   return isVolumeId(volumeId) ? volumeId : refuse('volume id', shown(volumeId), '32 hex digits')
 }
 
-interface Context {
+export interface Context {
   id: string
   nodes: number
   /** Of who decides; wraps the data key of a volume for which no key is named. */
@@ -199,7 +194,7 @@ export function volumeSpecOf(request: CreateVolumeRequest, context: Context): Vo
 /** The same for a cluster, with what is wished beside the spec. @param nodes of the cluster */
 export function clusterVolumeOf(request: CreateVolumeRequest, context: Context): VolumeRecord {
   const { nodes } = context
-  const parameters = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+  const parameters = clusterParameters(request.parameters)
   const allowDegraded = choose('allow-degraded', parameters.get('allow-degraded'), ['false', 'true']) === 'true'
   const plain = specOf(request, parameters, { ...context, nodes: allowDegraded ? REPLICAS_MAX + 1 : nodes })
   const encryption = encryptionOf(request, parameters, context)
@@ -258,49 +253,11 @@ function allowedOf({ allowedNodes = [], allowedZones = [] }: CreateVolumeRequest
 
 /** For which the largest volume is asked: a record of one, but for what its size and its name are. */
 export function capacityRecordOf(given: Record<string, string>, nodes: number): VolumeRecord {
-  const known = plainParameters(given, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
+  const known = clusterParameters(given)
   // Neither takes room, and the one needs a key.
   for (const name of ['encryption', 'cipher', 'clone-of']) known.delete(name)
   const request = { name: 'capacity', sizeBytes: MIB, parameters: Object.fromEntries(known) }
   return clusterVolumeOf(request, { id: '0'.repeat(32), nodes })
-}
-
-/** What a new volume is to be a clone of. */
-export interface CloneWish {
-  volume: string
-  /** Empty: as the volume is now. */
-  snapshot: string
-}
-
-/** Undefined: it is to be empty. */
-export function cloneWishOf({ parameters }: CreateVolumeRequest): CloneWish | undefined {
-  const text = plainParameters(parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS]).get('clone-of')
-  if (text === undefined) return undefined
-  const [volume = '', snapshot = '', ...rest] = text.split('@')
-  const isWhole = isName(volume) && rest.length === 0 && (text === volume || isName(snapshot))
-  return isWhole ? { volume, snapshot } : refuse('clone-of', text, 'VOLUME or VOLUME@SNAPSHOT')
-}
-
-/** A record as `clusterVolumeOf` makes it, where what is not said is as it is for the origin. No key is needed. */
-export function clonedVolumeOf(request: CreateVolumeRequest, context: Context, origin: VolumeSpec): VolumeRecord {
-  const given = plainParameters(request.parameters, [...KNOWN_PARAMETERS, ...CLUSTER_PARAMETERS])
-  const own: Record<string, string> = {
-    replicas: String(Math.min(origin.replicas, context.nodes - 1)), durability: origin.durability,
-    'block-size': String(origin.blockSizeBytes), pool: origin.pool, 'disk-tags': origin.diskTags.join('+'),
-    compression: origin.compression ?? 'none', 'read-check': origin.readCheck ?? 'lease',
-  }
-  // It lies on the disks of its origin, and shows the blocks that were written there.
-  for (const name of ['block-size', 'pool', 'disk-tags']) {
-    const text = given.get(name)
-    const isSame = name === 'disk-tags' ? parseTags(name, text ?? '').join('+') === own[name] : text === own[name]
-    const only = own[name] === '' ? 'none' : own[name]
-    if (text !== undefined && !isSame) refuse(name, text, `${only}, as what it is cloned from`)
-  }
-  checkCloneEncryption(given, origin)
-  for (const name of ['encryption', 'cipher']) given.delete(name)
-  const record = clusterVolumeOf({ ...request, parameters: { ...own, ...Object.fromEntries(given) } }, context)
-  if (origin.encryption === undefined) return record
-  return { ...record, spec: { ...record.spec, encryption: encryptionOfClone(origin.encryption, context.id) } }
 }
 
 /** @throws HoldfastError `parameter` when it is neither `none` nor `lz4` */

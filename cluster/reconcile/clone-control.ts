@@ -6,12 +6,15 @@
  * by who hears that it is served (K3).
  */
 import { randomBytes } from 'node:crypto'
+import { restingMode } from '../../engine/control/attach-wish.ts'
 import type { VolumeRecord } from '../../engine/control/volume-record.ts'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { Volume } from '../api/volume-messages.ts'
 import type { CreateVolumeRequest, HydratedCopy, HydrateVolumeResponse } from '../api/volume-wish-messages.ts'
-import { checkVolumeName, clonedVolumeOf, isSaid, type CloneWish } from '../api/volume-request.ts'
-import { formatSize } from '../api/amounts.ts'
+import { clonedVolumeOf, type CloneWish } from '../api/clone-request.ts'
+import { checkVolumeName, isSaid } from '../api/volume-request.ts'
+import { formatDuration, formatSize } from '../api/amounts.ts'
+import { scheduleText } from '../api/schedule-request.ts'
 import type { ReachedNode } from './action-runner.ts'
 import type { SnapshotControl } from './snapshot-control.ts'
 import type { VolumeWishes } from './volume-wishes.ts'
@@ -52,7 +55,8 @@ export class CloneControl {
       const existing = await this.differenceOf(there, request, wish)
       if (existing !== '') throw new HoldfastError('volume-exists', { name, existing })
       const volume = await making.served(there)
-      if (hasOwn(there)) await this.removeOwn(await wishes.find(wish.volume), there.origin.snapshotId)
+      const origin = hasOwn(there) ? await wishes.recordOf(there.origin.volumeId) : undefined
+      if (origin !== undefined) await this.removeOwn(origin, there.origin!.snapshotId)
       return volume
     }
     const origin = await wishes.find(wish.volume)
@@ -62,7 +66,7 @@ export class CloneControl {
     if (wish.snapshot !== '') return this.makeFrom(origin, wish.snapshot, request, context, making)
     // Of a volume: of a snapshot that is made for it, if nothing else is in the way.
     const { sizeBytes: leastBytes } = origin.spec
-    await making.judge(clonedVolumeOf(withSize(request, leastBytes, wish.volume), context, origin.spec))
+    await making.judge(clonedVolumeOf(withSize(request, leastBytes, wish.volume), context, origin))
     await this.options.snapshots.make(origin, hex, {
       name: `clone-${hex.slice(0, 8)}`, createdAtMs: this.options.wallMs(), labels: { 'made-for': 'clone' },
     })
@@ -90,7 +94,7 @@ export class CloneControl {
     if (now === undefined) throw new HoldfastError('volume-not-found', { name: volume })
     const leastBytes = snapshot.sizeBytes === 0 ? origin.spec.sizeBytes : snapshot.sizeBytes
     const of = isMadeFor(snapshot.id, context.id) ? volume : `${volume}@${source}`
-    const record = clonedVolumeOf(withSize(request, leastBytes, of), context, now.spec)
+    const record = clonedVolumeOf(withSize(request, leastBytes, of), context, now)
     const { id: snapshotId, seq } = snapshot
     return make({ ...record, origin: { volumeId, snapshotId, seq, epoch } })
   }
@@ -121,41 +125,55 @@ export class CloneControl {
     const { wishes, snapshots } = this.options
     const { spec, origin } = there
     if (origin === undefined) return 'it is no clone'
-    const source = await wishes.find(wish.volume)
-    const volumeName = (await wishes.recordOf(origin.volumeId))?.spec.name
-    if (origin.volumeId !== source.spec.id) return `it is a clone of ${volumeName ?? 'a volume that is gone'}`
-    if (wish.snapshot === '' && !hasOwn(there)) return `it is a clone of a snapshot of ${wish.volume}`
-    if (wish.snapshot !== '') {
-      const { snapshot } = await snapshots.source(source, wish.snapshot)
-      if (snapshot.id !== origin.snapshotId) return `it is a clone of ${wish.volume}, but not of this snapshot`
+    // By ids it is known without what they are of, which may be deleted by now.
+    if (wish.volume !== origin.volumeId || (wish.snapshot !== '' && wish.snapshot !== origin.snapshotId)) {
+      const source = await wishes.find(wish.volume)
+      const volumeName = (await wishes.recordOf(origin.volumeId))?.spec.name
+      if (origin.volumeId !== source.spec.id) return `it is a clone of ${volumeName ?? 'a volume that is gone'}`
+      if (wish.snapshot !== '' && wish.snapshot !== origin.snapshotId) {
+        const { snapshot } = await snapshots.source(source, wish.snapshot)
+        if (snapshot.id !== origin.snapshotId) return `it is a clone of ${wish.volume}, but not of this snapshot`
+      }
     }
+    if (wish.snapshot === '' && !hasOwn(there)) return `it is a clone of a snapshot of ${wish.volume}`
     const { sizeBytes } = request
     if (sizeBytes !== 0 && sizeBytes !== spec.sizeBytes)
       return `it has ${formatSize(spec.sizeBytes)}, not ${formatSize(sizeBytes)}`
     // What is not said is as the one that is there has it.
-    const wished = clonedVolumeOf({ ...request, sizeBytes: spec.sizeBytes }, { id: spec.id, nodes: Infinity }, {
-      ...source.spec, replicas: spec.replicas, durability: spec.durability,
-      ...(spec.compression === undefined ? {} : { compression: spec.compression }),
-    })
+    const asIs = { ...request, sizeBytes: spec.sizeBytes }
+    const wished = clonedVolumeOf(asIs, { id: spec.id, nodes: Infinity }, there)
     for (const [name, valueOf] of Object.entries(COMPARED)) {
       const [is, asked] = [valueOf(there), valueOf(wished)]
       if (isSaid(request, name) && is !== asked) return `its ${name} is ${String(is)}, not ${String(asked)}`
     }
-    return ''
+    const hasOthers = wished.labels !== undefined && labelsText(wished) !== labelsText(there)
+    return hasOthers ? 'it has other labels' : ''
   }
 }
 
-/** Parameters of a clone that are compared where they are given, and what a record has of each. */
+/**
+ * Parameters of a clone that are compared where they are given, and what a record has of each. Those that a clone has
+ * of its origin for good are refused before.
+ */
 const COMPARED: Record<string, (record: VolumeRecord) => unknown> = {
   replicas: ({ spec }) => spec.replicas,
   durability: ({ spec }) => spec.durability,
   compression: ({ spec }) => spec.compression ?? 'none',
   'on-full': ({ spec }) => spec.onFull,
-  'io-timeout': ({ spec }) => spec.ioTimeoutMs,
+  'io-timeout': ({ spec }) => formatDuration(spec.ioTimeoutMs),
   'qos-iops': ({ spec }) => spec.qos?.iops ?? 0,
   'qos-bandwidth': ({ spec }) => spec.qos?.bandwidthBytes ?? 0,
+  'qos-burst': ({ spec }) => formatDuration(spec.qos?.burstMs ?? 0),
+  'read-check': ({ spec }) => spec.readCheck ?? 'lease',
   'min-in-sync': ({ minInSync }) => minInSync,
+  'failure-mode': ({ failureMode }) => failureMode ?? 'none',
+  'allow-degraded': ({ allowDegraded }) => allowDegraded,
+  'attach-mode': ({ attachMode }) => restingMode(attachMode),
+  'data-locality': ({ dataLocality }) => dataLocality ?? 'disabled',
+  'snapshot-schedule': ({ snapshotSchedule }) => scheduleText(snapshotSchedule) || 'none',
 }
+
+const labelsText = ({ labels = {} }: VolumeRecord): string => JSON.stringify(Object.entries(labels).sort())
 
 /** The snapshot that is made for a clone of a volume has the id of the clone, but for what that has of its origin's. */
 const isMadeFor = (snapshotId: string, cloneId: string): boolean => snapshotId.slice(8) === cloneId.slice(8)

@@ -19,6 +19,9 @@ t.test('every command is explained with an example of itself', async (t) => {
     if (command.loadRaw === undefined) t.type(await command.load(), 'function', command.words)
   }
   t.match(groupHelp('').join('\n'), /volume create/)
+  const clone = commandHelp(COMMANDS.find(({ words }) => words === 'volume clone')!).join('\n')
+  t.match(clone, /what is not said is as it is for that one/)
+  t.notMatch(clone.replace(/--size .*|-o, .*/g, ''), /default/, 'a clone has what its origin has')
 })
 
 t.test('help and version', async (t) => {

@@ -11,13 +11,14 @@ import {
 import { checkGroupPage, checkGroupVolumes } from '../../../cluster/api/group-request.ts'
 import { nearest } from '../../../cluster/api/names.ts'
 import { checkQos } from '../../../cluster/api/qos-request.ts'
+import { cloneWishOf, clonedVolumeOf } from '../../../cluster/api/clone-request.ts'
 import { checkSchedule, scheduleText } from '../../../cluster/api/schedule-request.ts'
 import {
   checkAllToken, checkLabels, checkNewLabels, checkPage, checkPageToken, checkSnapshotId, checkSnapshotName,
 } from '../../../cluster/api/snapshot-request.ts'
 import {
-  checkHoldingMode, checkKept, checkReplicas, checkVolumeName, cloneWishOf, clonedVolumeOf, clusterVolumeOf,
-  KNOWN_PARAMETERS, parseTags, volumeSpecOf,
+  checkHoldingMode, checkKept, checkReplicas, checkVolumeName, clusterVolumeOf, KNOWN_PARAMETERS, parseTags,
+  volumeSpecOf,
 } from '../../../cluster/api/volume-request.ts'
 import { changesOf, withChanges } from '../../../cluster/api/volume-change.ts'
 import { checkVolumeLabels } from '../../../cluster/api/volume-labels.ts'
@@ -53,7 +54,7 @@ function create(bytes: Buffer): void {
     const record = clusterVolumeOf(request, context)
     const again = decodeVolume(ID, encodeVolume(record))
     assert(again !== undefined, 'what was asked for and granted can be kept')
-    refusable(() => clonedVolumeOf(request, { ...context, id: '33'.repeat(16) }, record.spec))
+    refusable(() => clonedVolumeOf(request, { ...context, id: '33'.repeat(16) }, record))
   })
 }
 
