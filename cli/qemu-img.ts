@@ -16,6 +16,10 @@ export interface QemuRun {
 
 /** @returns what it printed. @throws HoldfastError `tool-missing` or `copy-ended` */
 export function qemuImg(words: readonly string[], { onProgress, signal, what }: QemuRun): Promise<string> {
+  // It tells nobody who listens from now on.
+  if (signal?.aborted === true) {
+    return Promise.reject(new HoldfastError('copy-ended', { what, reason: 'it was interrupted' }))
+  }
   return new Promise((resolve, reject) => {
     // A group of its own: Ctrl-C is ours to pass on.
     const child = spawn('qemu-img', words, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })

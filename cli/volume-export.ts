@@ -2,15 +2,15 @@
  * `holdfast volume export`: what a snapshot shows, into a file, while the volume is in use. Without a snapshot one is
  * made for it, and deleted in the end. The file has its name only when it is whole.
  */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
-import type { Snapshot } from '../cluster/api/snapshot-messages.ts'
-import { HoldfastError } from '../engine/errors.ts'
+import { wasNotSent } from '../cluster/api/refusal.ts'
+import { pause } from '../cluster/pause.ts'
+import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { findEndpoint } from './endpoint.ts'
@@ -21,8 +21,12 @@ import { EXIT_OK } from './output.ts'
 import { qemuImg } from './qemu-img.ts'
 import { syncFolder } from './whole-write.ts'
 
-/** For so long a snapshot that we have just let go of may be called in use. */
+/**
+ * For so long a snapshot that we have just let go of may be called in use, a daemon that was killed may be away, and a
+ * volume may have no primary.
+ */
 const LET_GO_MS = 15_000
+const LOOK_EVERY_MS = 100
 const LABELS = { 'made-for': 'export' }
 
 export type ImageFormat = 'raw' | 'qcow2'
@@ -58,22 +62,37 @@ export async function exportVolume({ arguments: given, output }: Invocation): Pr
   try {
     const { id: volumeId } = await daemon.getVolume({ name: volume })
     const image = new PartialFile(filePath)
+    interruption.left = [`${image.path} is left, and is not whole: delete it`]
     const isTemporary = wanted === undefined
-    let snapshot: Snapshot | undefined
-    try {
-      snapshot = isTemporary ? await madeFor(daemon, volume) : await daemon.getSnapshot({ volume, name: wanted })
+    const read = async (snapshot: { id: string; name: string }): Promise<number> => {
       const from = { socketPath: nbdSocketOf(endpoint.socketPath), name: `${volumeId}@${snapshot.id}`, what }
       const sizeBytes = await written(image, format, from, interruption)
       image.complete()
+      interruption.left.shift()
       const fileBytes = fs.statSync(filePath).blocks * 512
-      const result = { volume, snapshot: snapshot.name, isTemporary, file: filePath, format, sizeBytes, fileBytes }
+      const result = {
+        volume, snapshot: snapshot.name, isTemporary, file: filePath, format, sizeBytes, fileBytes,
+      }
       const which = isTemporary ? 'showed when this began' : `showed at snapshot ${wanted}`
       const [size, taken] = [formatSize(sizeBytes), formatSize(fileBytes)]
       output.result(result, () => [`${filePath} has what volume ${volume} ${which}: ${size}, in ${taken} on disk`])
       return EXIT_OK
+    }
+    try {
+      if (!isTemporary) return await read(await daemon.getSnapshot({ volume, name: wanted }))
+      const temporary = new TemporarySnapshot({ daemon, volume, volumeId, what })
+      interruption.left.push(temporary.left('this ended before it was deleted').message)
+      try {
+        await temporary.make()
+        return await read(temporary)
+      } finally {
+        image.end()
+        const left = await temporary.delete()
+        // What became of the file says the status.
+        if (left !== undefined) output.error(left)
+      }
     } finally {
       image.end()
-      if (isTemporary && snapshot !== undefined) await deleted(daemon, snapshot)
     }
   } finally {
     interruption.end()
@@ -87,6 +106,7 @@ export class PartialFile {
   readonly fd: number
   readonly #whole: string
   #isOver = false
+  #isClosed = false
 
   /** @throws HoldfastError `file-exists` or `image-write` */
   constructor(whole: string) {
@@ -114,8 +134,10 @@ export class PartialFile {
     this.#isOver = true
   }
 
-  /** Whatever became of it. */
+  /** Whatever became of it; once more does nothing. */
   end(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
     fs.closeSync(this.fd)
     if (!this.#isOver) fs.rmSync(this.path, { force: true })
   }
@@ -123,23 +145,61 @@ export class PartialFile {
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'EIO'
 
-const madeFor = (daemon: ControlClient, volume: string): Promise<Snapshot> =>
-  daemon.createSnapshot({ volume, name: temporaryName(), labels: LABELS, id: '' })
+interface TemporaryOptions {
+  daemon: ControlClient
+  volume: string
+  volumeId: string
+  what: string
+}
 
-/** Who reads it is known to the primary: that we do not any more may not have reached it yet. */
-async function deleted(daemon: ControlClient, { volume, name, id }: Snapshot): Promise<void> {
-  const deadlineMs = performance.now() + LET_GO_MS
-  for (;;) {
+/** Its id is drawn here, so that it is known where no answer comes. */
+class TemporarySnapshot {
+  readonly id = randomUUID().replaceAll('-', '')
+  readonly name = temporaryName()
+  readonly #options: TemporaryOptions
+  #mayBeThere = true
+
+  constructor(options: TemporaryOptions) {
+    this.#options = options
+  }
+
+  async make(): Promise<void> {
+    const { id, name } = this
+    const { daemon, volumeId } = this.#options
     try {
-      await daemon.deleteSnapshot({ volume, name, id })
-      return
+      await daemon.createSnapshot({ volume: volumeId, name, labels: LABELS, id })
     } catch (error) {
-      const isInUse = error instanceof HoldfastError && error.code === 'snapshot-in-use'
-      if (!isInUse || performance.now() > deadlineMs) throw error
+      const isOpen = error instanceof HoldfastError && OUTCOME_OPEN.includes(error.code) && !wasNotSent(error)
+      this.#mayBeThere = isOpen
+      throw error
     }
-    await sleep(100)
+  }
+
+  /** @returns `snapshot-left` when it is not known to be gone */
+  async delete(): Promise<HoldfastError | undefined> {
+    const { id, name } = this
+    const { daemon, volumeId } = this.#options
+    if (!this.#mayBeThere) return undefined
+    for (const untilMs = performance.now() + LET_GO_MS; ; await pause(LOOK_EVERY_MS)) {
+      try {
+        await daemon.deleteSnapshot({ volume: volumeId, name, id })
+        return undefined
+      } catch (error) {
+        if (!(error instanceof HoldfastError)) throw error
+        if (error.code === 'volume-not-found') return undefined
+        if (!ERRORS[error.code].retryable || performance.now() > untilMs) return this.left(error.message)
+      }
+    }
+  }
+
+  left(reason: string): HoldfastError {
+    const { volume, what } = this.#options
+    return new HoldfastError('snapshot-left', { snapshot: this.name, volume, what, reason })
   }
 }
+
+/** Of a call that ended so it is not known whether it did what it was to. */
+const OUTCOME_OPEN: readonly string[] = ['unreachable', 'change-outcome']
 
 interface Source {
   socketPath: string

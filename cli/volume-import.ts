@@ -58,6 +58,8 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
   const interruption = new Interruption(what)
   try {
     let volume: Volume | undefined
+    interruption.left = [`volume ${name} may be left, and is not whole; `
+      + `\`holdfast volume delete ${volumeId} --force --purge\` deletes it`]
     try {
       volume = await makeVolume(given, daemon, request)
       const { nbd } = volume

@@ -73,6 +73,7 @@ export const ERRORS = {
   'snapshot-not-found': row(EINVAL, G.NOT_FOUND, false, 'volume {volume} has no snapshot {snapshot}', '`holdfast snapshot ls {volume}` shows what there is'),
   'snapshot-exists': row(EINVAL, G.ALREADY_EXISTS, false, 'volume {volume} has a snapshot {snapshot} already{difference}, made {made} (id {id})', 'choose another name, or use the one that is there'),
   'snapshot-in-use': row(EINVAL, G.FAILED_PRECONDITION, true, 'snapshot {snapshot} of volume {volume} is in use and is not deleted: {reason}', 'end its readers first; one that is gone without a word counts for {seconds} s'),
+  'snapshot-left': row(EIO, G.UNAVAILABLE, true, 'snapshot {snapshot} of volume {volume}, which {what} made for itself, may be left: {reason}', '`holdfast snapshot delete {volume} {snapshot}` deletes it'),
   'snapshot-unread': row(EIO, G.UNAVAILABLE, true, 'the snapshot cannot be read to its end: {reason}', '`holdfast snapshot ls VOLUME` shows what there is; begin again'),
   'snapshot-name': row(EINVAL, G.INVALID_ARGUMENT, false, 'snapshot name {snapshot} is not allowed', 'use 1 to 63 characters of a-z, 0-9 and -, e.g. `before-upgrade`, but not 32 hex digits, which would be an id'),
   'snapshot-limit': row(ENOSPC, G.RESOURCE_EXHAUSTED, false, 'volume {volume} has {count} snapshots, and their descriptions have no room for another one', 'delete some: `holdfast snapshot prune {volume} --keep-last N`, or `holdfast snapshot delete {volume} NAME`'),
