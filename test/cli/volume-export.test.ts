@@ -1,6 +1,6 @@
 /**
- * Risk: a file that an export has answered for has no name after a power cut; the snapshot that it made for itself stays
- * without a word, or the word about it stands for what became of the file.
+ * Risk: a file that an export has answered for has no name after a power cut; the snapshot that it made for itself
+ * stays without a word, or the word about it stands for what became of the file.
  */
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
@@ -56,7 +56,8 @@ for (const [code, left] of [['EIO', []], ['EINVAL', ['image']]] as const) {
 const ID = 'a'.repeat(32)
 
 const failing = (code: 'unreachable' | 'change-outcome' | 'snapshot-name') => async (): Promise<never> => {
-  throw new HoldfastError(code, { endpoint: 'x', source: 'y', snapshot: 'z', volume: 'x', what: 'it', reason: 'planted' })
+  const detail = { endpoint: 'x', source: 'y', snapshot: 'z', volume: 'x', what: 'it', reason: 'planted' }
+  throw new HoldfastError(code, detail)
 }
 
 /** A volume `x` whose snapshots are served. @param deletions  what becomes of each; behind them all are done */
@@ -97,7 +98,7 @@ t.test('a daemon that starts again, a volume without a primary: the snapshot is 
 })
 
 t.test('one that stays is named, and is not what became of the file', async (t) => {
-  const left = /snapshot export-\S+ of volume x, which .* may be left: .*`holdfast snapshot delete x export-\S+` deletes it/
+  const left = /snapshot export-\S+ of volume x, .* may be left: .*`holdfast snapshot delete x export-\S+` deletes it/
   const whole = await exporting(t, [failing('snapshot-name')])
   t.match(await whole.run(), { code: 0, stdout: /has what volume x showed/, stderr: left })
   const cut = await exporting(t, [failing('snapshot-name')], {}, false)
