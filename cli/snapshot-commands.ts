@@ -23,8 +23,16 @@ export const snapshotCommands = (endpoint: Record<string, OptionSpec>): Command[
     words: 'snapshot ls',
     summary: 'cluster: list the snapshots of a volume, oldest first, or all group snapshots',
     positionals: [{ name: 'VOLUME', optional: true }],
-    options: { groups: { summary: 'group snapshots, and of which volumes they are' }, ...endpoint },
-    examples: ['holdfast snapshot ls data-1', 'holdfast snapshot ls data-1 -o json', 'holdfast snapshot ls --groups'],
+    options: {
+      groups: { summary: 'group snapshots, and of which volumes they are' },
+      limit: { value: 'N', summary: 'N at most (default: all)' },
+      after: { value: 'NAME', summary: 'only those behind this one' },
+      ...endpoint,
+    },
+    examples: [
+      'holdfast snapshot ls data-1', 'holdfast snapshot ls data-1 -o json', 'holdfast snapshot ls --groups',
+      'holdfast snapshot ls data-1 --limit 100 --after before-upgrade',
+    ],
     load: async () => (await import('./snapshot.ts')).listSnapshots,
   },
   {

@@ -4,7 +4,9 @@ import { formatSize } from '../cluster/api/amounts.ts'
 import type { ControlClient } from '../cluster/api/client.ts'
 import type { Snapshot } from '../cluster/api/snapshot-messages.ts'
 import { checkSchedule } from '../cluster/api/schedule-request.ts'
-import { checkNewLabels, checkSnapshotName } from '../cluster/api/snapshot-request.ts'
+import {
+  checkNewLabels, checkSnapshotName, pageToken, SNAPSHOT_PAGE_MAX,
+} from '../cluster/api/snapshot-request.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './command.ts'
 import { withDaemon } from './endpoint.ts'
@@ -12,16 +14,22 @@ import { EXIT_OK, table } from './output.ts'
 import { createGroup, deleteGroups, listGroups } from './snapshot-group.ts'
 import { labelsOf, labelsText, timeOf } from './snapshot-text.ts'
 
-/** All of them, page by page. */
-export async function allSnapshots(daemon: ControlClient, volume: string): Promise<Snapshot[]> {
-  const found: Snapshot[] = []
-  let after = ''
-  do {
-    const page = await daemon.listSnapshots({ volume, limit: 0, after })
-    found.push(...page.snapshots)
-    after = page.next
-  } while (after !== '')
-  return found
+/** All of them. */
+export const allSnapshots = async (daemon: ControlClient, volume: string): Promise<Snapshot[]> =>
+  (await someSnapshots(daemon, volume, Infinity, '')).snapshots
+
+/** Page by page. @param after  of the API */
+async function someSnapshots(
+  daemon: ControlClient, volume: string, most: number, after: string,
+): Promise<{ snapshots: Snapshot[]; isMore: boolean }> {
+  const snapshots: Snapshot[] = []
+  for (let next = after; ;) {
+    const limit = Math.min(SNAPSHOT_PAGE_MAX, most - snapshots.length)
+    const page = await daemon.listSnapshots({ volume, limit, after: next })
+    snapshots.push(...page.snapshots)
+    next = page.next
+    if (next === '' || snapshots.length >= most) return { snapshots, isMore: next !== '' }
+  }
 }
 
 export async function createSnapshot(invocation: Invocation): Promise<number> {
@@ -45,18 +53,33 @@ export async function listSnapshots(invocation: Invocation): Promise<number> {
   const volume = given.positionals[0]
   if (given.flag('groups')) {
     if (volume !== undefined) throw usageError('--groups are of no one volume', 'leave VOLUME or --groups out')
+    if (`${given.text('limit') ?? ''}${given.text('after') ?? ''}` !== '')
+      throw usageError('--limit and --after are of snapshots of a volume', 'leave them or --groups out')
     return listGroups(invocation)
   }
   if (volume === undefined) throw usageError('VOLUME is missing', 'name one, or list group snapshots: --groups')
-  const snapshots = await withDaemon(given, (daemon) => allSnapshots(daemon, volume))
+  const [most, behind] = [limitOf(given.text('limit')), given.text('after')]
+  const { snapshots, isMore } = await withDaemon(given, async (daemon) => {
+    const last = behind === undefined ? undefined : await daemon.getSnapshot({ volume, name: behind })
+    return someSnapshots(daemon, volume, most, last === undefined ? '' : pageToken(last))
+  })
   output.result(snapshots, () => snapshots.length === 0
-    ? [`no snapshots of volume ${volume}; \`holdfast snapshot create ${volume} NAME\` makes one`]
+    ? [behind === undefined
+      ? `no snapshots of volume ${volume}; \`holdfast snapshot create ${volume} NAME\` makes one`
+      : `no snapshots of volume ${volume} behind ${behind}`]
     : table(['NAME', 'MADE (UTC)', 'SIZE', 'ALONE', 'SEQ', 'GROUP', 'LABELS'], snapshots.map((one) => [
       one.name, timeOf(one), one.sizeBytes === 0 ? 'not known' : formatSize(one.sizeBytes),
       one.exclusiveAtMs === 0 ? '-' : formatSize(one.exclusiveBytes), String(one.seq),
       one.group === '' ? '-' : one.group, labelsText(one),
     ])))
+  if (isMore) process.stderr.write(`there are more: add --after ${snapshots.at(-1)!.name}\n`)
   return EXIT_OK
+}
+
+function limitOf(text: string | undefined): number {
+  if (text === undefined) return Infinity
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw usageError(`--limit ${text} is no number of snapshots`, 'e.g. --limit 100')
+  return Number(text)
 }
 
 export async function deleteSnapshots(invocation: Invocation): Promise<number> {
