@@ -341,6 +341,14 @@ export class DeviceKeeper implements HostDevices {
         this.#connect(kept, kept.ready[0]!.facts)
         return false
       case 'reconfigure': return this.#reconfigure(kept, step)
+      case 'retime': {
+        const { index, deadConnectionMs } = step
+        const { backend } = kept.entry!
+        const deadConnectionSeconds = secondsOf(deadConnectionMs)
+        this.#checked('changing the device', port.reconfigure({ index, backend, sockets: [], deadConnectionSeconds }))
+        this.#save(kept, { ...kept.entry!, deadConnectionMs })
+        return false
+      }
       case 'disconnect':
         this.#checked('letting go of the device', port.disconnect(step.index))
         return true
@@ -392,7 +400,7 @@ export class DeviceKeeper implements HostDevices {
       blockSizeBytes,
       flags: entry.readOnly ? flags | READ_ONLY : flags,
       requestSeconds: REQUEST_SECONDS,
-      deadConnectionSeconds: Math.ceil(entry.deadConnectionMs / 1000),
+      deadConnectionSeconds: secondsOf(entry.deadConnectionMs),
       backend: entry.backend,
     })
     this.#checked('making the device', result)
@@ -462,6 +470,8 @@ interface Refusal {
 /** Of what is kept: its data process offers nothing or a later one, or it was to be let go of, and somebody uses it. */
 const STUCK: readonly ErrorCode[] = ['attachment-absent', 'session-stale', 'device-busy']
 const READ_ONLY = 2
+
+const secondsOf = (ms: number): number => Math.ceil(ms / 1000)
 
 function patience(step: Step, { entry }: Kept): [mostMs: number, error: HoldfastError] {
   const path = entry === undefined ? '' : pathOf(entry)

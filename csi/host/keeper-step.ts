@@ -6,6 +6,7 @@
  *   nothing   --attach--> save attaching --> dial --> save with its size --> CONNECT --> save attached --> done
  *   attaching   its backend is shown: save attached.  Nobody waits for it: it rests until somebody asks
  *   attached    sockets are missing, or may be: dial --> RECONFIGURE.  Its device is gone: save attaching
+ *               attach with another time: RECONFIGURE --> save
  *   detaching   its backend is shown: DISCONNECT, look again.  Shown no more: remove the entry
  *
  * Of a device in use nothing is begun, since a DISCONNECT fails its I/O at once; unless it is over anyway.
@@ -65,6 +66,8 @@ export type Step =
   | { do: 'dial'; count: number }
   | { do: 'connect' }
   | { do: 'reconfigure'; index: number; sizeBytes?: number }
+  /** How long the kernel waits for sockets. It does not show that, so it is noted when it was told. */
+  | { do: 'retime'; index: number; deadConnectionMs: number }
   | { do: 'disconnect'; index: number }
   /** Nothing to do but to look again in a while. */
   | { do: 'wait'; for: 'size' | 'superseded' | 'growth' }
@@ -123,6 +126,10 @@ function deadConnectionMs(ioTimeoutMs: number): number {
   return ioTimeoutMs === 0 ? MAX_DEVICE_SECONDS * 1000 : Math.max(ioTimeoutMs, 600_000) + 5000
 }
 
+/** A volume's time changes while it is in use. */
+const timeOf = (ask: Ask, entry: TableEntry): number =>
+  ask.type === 'attach' ? deadConnectionMs(ask.wish.ioTimeoutMs) : entry.deadConnectionMs
+
 function whyRefused(entry: TableEntry, wish: DeviceWish): Step | undefined {
   const { volumeId: volume, generation } = entry
   if (wish.generation < generation) {
@@ -159,6 +166,8 @@ function attaching(view: DeviceView, entry: TableEntry, ask: Ask): Step {
   if (ask.type === 'resize') return { do: 'refuse', code: 'device-absent', detail: {} }
   // Who asked for it asks again, or lets go of it.
   if (ask.type === 'keep') return { do: 'done' }
+  const wishedMs = timeOf(ask, entry)
+  if (wishedMs !== entry.deadConnectionMs) return { do: 'save', entry: { ...entry, deadConnectionMs: wishedMs } }
   if (sockets.ready < entry.connections) return { do: 'dial', count: entry.connections - sockets.ready }
   const { sizeBytes, blockSizeBytes, flags } = sockets.facts!
   // Apart from what was wished, which a repeated wish is compared with.
@@ -186,6 +195,8 @@ function attached(view: DeviceView, entry: TableEntry, ask: Ask): Step {
   if (device.sizeBytes < entry.sizeBytes && device.sizeBytes > 0) {
     return { do: 'reconfigure', index, sizeBytes: entry.sizeBytes }
   }
+  const wishedMs = timeOf(ask, entry)
+  if (wishedMs !== entry.deadConnectionMs) return { do: 'retime', index, deadConnectionMs: wishedMs }
   const { ready, held, unknown, isSuspect } = view.sockets
   const missing = Math.max(entry.connections - held - unknown, 0)
   const wanted = Math.max(missing, unknown > 0 && isSuspect ? 1 : 0)

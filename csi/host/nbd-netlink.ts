@@ -57,6 +57,8 @@ export interface ReconfigureOptions {
   sockets: readonly number[]
   /** Unset: as it is. */
   sizeBytes?: number
+  /** Counts for what begins to wait from then on. Unset: as it is. */
+  deadConnectionSeconds?: number
 }
 
 const socketList = (fds: readonly number[]): Buffer =>
@@ -75,11 +77,13 @@ export function connectAttributes(o: ConnectOptions): Buffer[] {
   ]
 }
 
-export function reconfigureAttributes({ index, backend, sockets, sizeBytes }: ReconfigureOptions): Buffer[] {
+export function reconfigureAttributes(o: ReconfigureOptions): Buffer[] {
+  const { index, backend, sockets, sizeBytes, deadConnectionSeconds } = o
   return [
     u32(NBD_ATTR_INDEX, index),
     text(NBD_ATTR_BACKEND_IDENTIFIER, backend),
     ...(sizeBytes === undefined ? [] : [u64(NBD_ATTR_SIZE_BYTES, sizeBytes)]),
+    ...(deadConnectionSeconds === undefined ? [] : [u64(NBD_ATTR_DEAD_CONN_TIMEOUT, deadConnectionSeconds)]),
     ...(sockets.length === 0 ? [] : [socketList(sockets)]),
   ]
 }

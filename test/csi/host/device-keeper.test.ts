@@ -26,6 +26,7 @@ async function everyKill({ killedAt, BETWEEN }: typeof lives): Promise<{ wrong: 
 
 async function anything(of: typeof lives): Promise<string[]> {
   const lone = [of.reusedIndex, of.refused, of.busy, of.grown, of.unseen, of.lostKernel,
+    () => of.retimed(Infinity),
     ...[0, 0.5, Infinity].map((killAfter) => () => of.ended(killAfter)), () => of.ended(Infinity, 5)]
   const others = [...lone, ...[false, true].flatMap((isLater) =>
     [false, true].map((losesEvents) => () => of.resupplied(isLater, losesEvents)))]
@@ -56,6 +57,9 @@ t.test('a kernel without an NBD client', async (t) => t.same(await lives.without
 t.test('a kernel before 5.14, and devices that do not stay', async (t) => t.same(await lives.unseen(), []))
 t.test('a host that has lost its NBD client', async (t) => t.same(await lives.lostKernel(), []))
 t.test('a volume that grows', async (t) => t.same(await lives.grown(), []))
+t.test('a volume that holds I/O for another time', async (t) => {
+  for (const killAfter of [0, 0.5, 1, 1.5, Infinity]) t.same(await lives.retimed(killAfter), [], `killed ${killAfter}`)
+})
 t.test('served for reading only', async (t) => t.same(await lives.servedReadOnly(), []))
 t.test('its attachment is over, and its data process dead', async (t) => {
   for (const killAfter of [Infinity, 0, 0.5]) t.same(await lives.ended(killAfter), [], `killed ${killAfter}`)
@@ -66,6 +70,10 @@ t.test('a device that is in use', async (t) => t.same(await lives.busy(), []))
 const STEP = 'csi/host/keeper-step.ts'
 const KEEPER = 'csi/host/device-keeper.ts'
 const PLANTED = [
+  {
+    name: 'another time is noted, not told', file: KEEPER,
+    replace: 'port.reconfigure({ index, backend, sockets: [], deadConnectionSeconds })', by: 'deadConnectionSeconds',
+  },
   {
     name: 'an index is believed, whoever has it', file: STEP,
     replace: 'const device = ownIndex(view)\n  // Looked at once more',

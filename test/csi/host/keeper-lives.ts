@@ -155,6 +155,33 @@ export async function grown(): Promise<string[]> {
   return [...wrong, ...made.wrong]
 }
 
+/** Its volume holds I/O for another time than when it was made; also when the keeper is killed at telling so. */
+export async function retimed(killAfter: number): Promise<string[]> {
+  const made = world()
+  let keeper = made.keeper()
+  await keeper.attach(made.wish(VOLUME))
+  const wrong: string[] = []
+  const seconds = (): number => made.deviceOf(VOLUME)!.deadConnectionSeconds
+  if (seconds() !== 605) wrong.push(`made with ${seconds()} s`)
+  const wish = { ...made.wish(VOLUME), ioTimeoutMs: 3_600_000 }
+  made.killAt = made.effects + killAfter
+  await keeper.attach(wish).catch(() => undefined)
+  if (made.killAt !== Infinity) {
+    made.killAt = Infinity
+    keeper = made.keeper()
+    await keeper.attach(wish)
+  }
+  if (seconds() !== 3605) wrong.push(`it waits for ${seconds()} s`)
+  const { effects } = made
+  await keeper.attach(wish)
+  if (made.effects !== effects) wrong.push('told twice')
+  made.lose(made.deviceOf(VOLUME)!.index)
+  await keeper.attach({ ...wish, ioTimeoutMs: 0 })
+  if (seconds() < 2 ** 30) wrong.push(`made anew with ${seconds()} s`)
+  await keeper.close()
+  return [...wrong, ...made.wrong]
+}
+
 /** Served for reading only though writing was wished: the same wish again is the same device. */
 export async function servedReadOnly(): Promise<string[]> {
   const made = world()

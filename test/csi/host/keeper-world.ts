@@ -35,6 +35,7 @@ interface Device {
   backend: string
   sizeBytes: number
   sockets: Socket[]
+  deadConnectionSeconds: number
   /** Somebody has it open, which nobody sees. */
   isOpen: boolean
   /** Mounts and the like, which are seen. */
@@ -44,7 +45,7 @@ interface Device {
 }
 
 const fresh = (index: number, backend: string, isOpen = false): Device =>
-  ({ index, backend, sizeBytes: 4096, sockets: [], isOpen, users: [], isOver: false })
+  ({ index, backend, sizeBytes: 4096, sockets: [], deadConnectionSeconds: 0, isOpen, users: [], isOver: false })
 
 export class KeeperWorld {
   readonly wrong: string[] = []
@@ -224,23 +225,24 @@ export class KeeperWorld {
         this.loads++
         throw new HoldfastError('kernel-nbd', { reason: 'none', way: 'none' })
       },
-      connect: ({ sockets, sizeBytes, backend }) => this.#effect(mine, () => {
+      connect: ({ sockets, sizeBytes, backend, deadConnectionSeconds }) => this.#effect(mine, () => {
         const entry = [...this.table.values()].map((one) => JSON.parse(one) as TableEntry)
         if (!entry.some((one) => one.backend === backend)) this.wrong.push(`${backend} is made before it is noted`)
         if ([...this.devices.values()].some((one) => one.backend === backend)) this.wrong.push(`${backend} twice`)
         let index = 0
         while (this.devices.has(index)) index++
         const taken = sockets.map((fd) => this.#take(fd))
-        this.devices.set(index, { ...fresh(index, backend), sizeBytes, sockets: taken })
+        this.devices.set(index, { ...fresh(index, backend), sizeBytes, deadConnectionSeconds, sockets: taken })
         if (this.isFleeting) this.lose(index)
         return index
       }),
-      reconfigure: ({ index, backend, sockets, sizeBytes }) => this.#effect(mine, () => {
+      reconfigure: ({ index, backend, sockets, sizeBytes, deadConnectionSeconds }) => this.#effect(mine, () => {
         this.#judge(index, 'RECONFIGURE')
         const device = this.devices.get(index)
         if (device === undefined || device.isOver) return -EINVAL
         if (device.backend !== '' && device.backend !== backend) return -EINVAL
         if (sizeBytes !== undefined) device.sizeBytes = sizeBytes
+        device.deadConnectionSeconds = deadConnectionSeconds ?? device.deadConnectionSeconds
         if (device.sizeBytes > this.servedBytes) this.wrong.push(`nbd${index} shows more than is served`)
         for (const fd of sockets) {
           const at = device.sockets.findIndex(({ isDead }) => isDead)

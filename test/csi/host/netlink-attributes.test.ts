@@ -33,6 +33,8 @@ t.test('CONNECT and RECONFIGURE', (t) => {
   t.same(fds, [[1, 3], [1, 4]])
   const again = decodeAttributes(Buffer.concat(reconfigureAttributes({ index: 2, backend: 'b', sockets: [] })))!
   t.same([...again.keys()], [1, 10], 'a RECONFIGURE always names the backend: the kernel refuses another one')
+  const retimed = { index: 2, backend: 'b', sockets: [], deadConnectionSeconds: 3605 }
+  t.equal(decodeAttributes(Buffer.concat(reconfigureAttributes(retimed)))!.get(8)!.readBigUInt64LE(0), 3605n)
   t.end()
 })
 
