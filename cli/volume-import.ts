@@ -10,9 +10,10 @@ import type { ControlClient } from '../cluster/api/client.ts'
 import { connectControlApi } from '../cluster/api/client.ts'
 import { wasNotSent } from '../cluster/api/refusal.ts'
 import type { Volume } from '../cluster/api/volume-messages.ts'
-import { checkVolumeName, checkVolumeSize } from '../cluster/api/volume-request.ts'
+import { checkSchedule } from '../cluster/api/schedule-request.ts'
+import { checkVolumeName, checkVolumeSize, PARAMETER_PREFIX } from '../cluster/api/volume-request.ts'
 import { pause } from '../cluster/pause.ts'
-import { HoldfastError } from '../engine/errors.ts'
+import { ERRORS, HoldfastError } from '../engine/errors.ts'
 import { MIB } from '../engine/units.ts'
 import { usageError } from './arguments.ts'
 import type { Invocation } from './command.ts'
@@ -30,6 +31,7 @@ import { makeVolume, newVolumeOf, sizeOf } from './volume.ts'
 /** A daemon that was killed is started again sooner. */
 const RESTART_MS = 10_000
 const LOOK_EVERY_MS = 200
+const SCHEDULE_NAMES = ['snapshot-schedule', `${PARAMETER_PREFIX}snapshot-schedule`]
 
 interface Image {
   path: string
@@ -52,7 +54,9 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
   checkVolumeSize(sizeBytes)
   // Drawn here: it is known even where the answer does not come, or is a refusal.
   const volumeId = randomBytes(16).toString('hex')
-  const request = { volumeId, ...(await newVolumeOf(given, name, sizeBytes)) }
+  const { parameters, ...wish } = await newVolumeOf(given, name, sizeBytes)
+  const { schedule, others } = withoutSchedule(parameters)
+  const request = { volumeId, ...wish, parameters: others }
   const endpoint = await findEndpoint(given.text('endpoint'))
   const daemon = connectControlApi(endpoint)
   const interruption = new Interruption(what)
@@ -62,9 +66,13 @@ export async function importVolume({ arguments: given, output }: Invocation): Pr
       + `\`holdfast volume delete ${volumeId} --force --purge\` deletes it`]
     try {
       volume = await makeVolume(given, daemon, request)
+      // Refused before it is filled where no volume has one.
+      if (schedule !== undefined) await scheduled(daemon, volume.id, 'none')
       const { nbd } = volume
       const at = { socketPath: nbdSocketOf(endpoint.socketPath), what }
       const dataBytes = await filled(volume, image, at, interruption)
+      // Not before it is whole: a snapshot of half an image would be kept as one of the volume.
+      if (schedule !== undefined) volume = await scheduled(daemon, volume.id, schedule)
       const result = { ...volume, file: image.path, format: image.format, dataBytes }
       output.result(result, () => [
         `volume ${name} has ${image.path}: ${formatSize(sizeBytes)}, of which ${formatSize(dataBytes)} are data`,
@@ -103,6 +111,30 @@ async function takeBack(
       // Why it was not made, or not answered, says more than that it cannot be deleted.
       if (made !== undefined && error.code !== 'volume-not-found') throw error
       return
+    }
+  }
+}
+
+/** @throws HoldfastError `parameter`: it is no schedule */
+function withoutSchedule(
+  parameters: Readonly<Record<string, string>>,
+): { schedule: string | undefined; others: Record<string, string> } {
+  const entries = Object.entries(parameters)
+  const isSchedule = ([name]: [string, string]): boolean => SCHEDULE_NAMES.includes(name)
+  const given = entries.filter(isSchedule).map(([, text]) => text)
+  if (new Set(given).size > 1) throw usageError('the snapshot schedule is given twice', 'give it once')
+  for (const text of given) checkSchedule(text)
+  return { schedule: given[0], others: Object.fromEntries(entries.filter((one) => !isSchedule(one))) }
+}
+
+/** A volume that is whole is not given up because its daemon starts again. */
+async function scheduled(daemon: ControlClient, volume: string, schedule: string): Promise<Volume> {
+  for (const untilMs = performance.now() + RESTART_MS; ; await pause(LOOK_EVERY_MS)) {
+    try {
+      return await daemon.setSnapshotSchedule({ volume, schedule })
+    } catch (error) {
+      const isOver = !(error instanceof HoldfastError) || !ERRORS[error.code].retryable
+      if (isOver || performance.now() > untilMs) throw error
     }
   }
 }

@@ -115,3 +115,40 @@ t.test('made, and not unlocked: it is deleted', async (t) => {
   t.match(await imported('--encryption', '--key-file', key), { code: 1, stderr: /planted/ })
   t.match(deleted, [{ name: made[0]?.volumeId, force: true, purge: true }])
 })
+
+t.test('a schedule of snapshots begins when the volume is whole', async (t) => {
+  const device = new MemoryDevice({ sizeBytes: MIB })
+  device.record = true
+  const steps: string[] = []
+  const ends = [async () => {}, async (): Promise<never> => {
+    throw new HoldfastError('unreachable', { endpoint: 'x', source: 'y', reason: 'ECONNRESET' })
+  }]
+  const setSnapshotSchedule: ControlApi['setSnapshotSchedule'] = async ({ volume, schedule }) => {
+    const isWhole = device.durable && device.log.some(({ kind }) => kind === 'write')
+    steps.push(`${volume === ID} ${schedule}, ${isWhole ? 'whole' : 'not whole'}`)
+    await ends.shift()?.()
+    return { ...shownVolume(ID, 'x', MIB), snapshotSchedule: schedule }
+  }
+  const { dir, made, deleted, imported } = await stand(t, making, { setSnapshotSchedule })
+  const server = new MemoryServer({ devices: { [ID]: device } })
+  await server.listener.listenUnix(path.join(dir, 'nbd.sock'))
+  t.teardown(() => server.close())
+  const schedule = 'every 1h keep-last 3'
+  const { code, stdout, stderr } = await imported('--param', `holdfast.io/snapshot-schedule=${schedule}`, '-o', 'json')
+  t.match({ code, stderr }, { code: 0, stderr: '' })
+  t.equal(JSON.parse(stdout).snapshotSchedule, schedule)
+  t.same(made[0]?.parameters, {})
+  t.same(steps, ['true none, not whole', `true ${schedule}, whole`, `true ${schedule}, whole`])
+  t.same(deleted, [])
+  t.match(await imported('--snapshot-schedule', 'now and then'), { code: 2, stderr: /snapshot-schedule/ })
+  t.equal(made.length, 1)
+})
+
+t.test('a node by itself has no schedules: refused before the volume is filled', async (t) => {
+  const setSnapshotSchedule = async (): Promise<never> => {
+    throw new HoldfastError('not-supported', { what: 'snapshots', instead: 'planted' })
+  }
+  const { deleted, imported } = await stand(t, making, { setSnapshotSchedule })
+  t.match(await imported('--snapshot-schedule', 'every 1h keep-last 3'), { code: 1, stderr: /planted/ })
+  t.match(deleted, [{ name: ID }])
+})
