@@ -23,6 +23,8 @@ import { ALONE, PIECE_BYTES, READ_THROUGH_MS, isZero, readAll, withDevice } from
 
 const MARK_BYTES = 4096
 const MARK_FORMER_OFFSET = 512
+const MARK_SEARCH_MS = 10_000
+const READS_AT_ONCE = 16
 const MARK_FROM_END_BYTES = 512 * 1024
 const MARK_TEXT = 'holdfast: a file system is being made here, version 1\n'
 
@@ -38,28 +40,40 @@ export async function markedAmong(devicePath: string, formerSizes: readonly numb
 
 /**
  * How large the device was when mkfs began on it and left nothing that is known; only of what shows no file system.
- * Nobody wrote behind that end, so all is zero there and the mark alone in its MiB. Undefined: it is not so, or the
- * device has grown by more than can be read in a minute. @throws HoldfastError `device-unread`
+ * Nobody wrote behind that end, so all is zero there and the mark alone in its MiB. Undefined: it is not so, or cannot
+ * be seen in time. @throws HoldfastError `device-unread`
  */
 export async function formerMark(devicePath: string): Promise<number | undefined> {
   return withDevice(devicePath, 'r', async (file, sizeBytes) => {
-    const untilMs = performance.now() + READ_THROUGH_MS
-    for (let end = sizeBytes; end > 0 && performance.now() <= untilMs;) {
-      const from = Math.max(0, end - PIECE_BYTES)
-      const piece = await readAll(file, from, end - from)
-      if (isZero(piece)) {
-        end = from
-        continue
-      }
-      let last = piece.length
-      while (isZero(piece.subarray(Math.max(0, last - MIB), last))) last -= MIB
-      if (await markOf(file, from + last) === undefined) return undefined
-      const around = piece.subarray(Math.max(0, last - MIB), last)
-      around.fill(0, markAt(around.length), markAt(around.length) + MARK_BYTES)
-      return isZero(around) ? from + last : undefined
-    }
-    return undefined
+    const end = await lastMark(file, sizeBytes)
+    return end !== undefined && await isAlone(file, end, sizeBytes) ? end : undefined
   })
+}
+
+/** Of the places that marks can have, from the end of the device on, only zeroes lie behind it. */
+async function lastMark(file: FileHandle, sizeBytes: number): Promise<number | undefined> {
+  const untilMs = performance.now() + MARK_SEARCH_MS
+  for (let end = Math.floor(sizeBytes / MIB) * MIB; end > 0 && performance.now() <= untilMs;) {
+    const ends = Array.from({ length: READS_AT_ONCE }, (_, i) => end - i * MIB).filter((one) => one > 0)
+    const found = await Promise.all(ends.map((one) => readAll(file, markAt(one), MARK_BYTES)))
+    const at = found.findIndex((bytes) => !isZero(bytes))
+    if (at >= 0) return await markOf(file, ends[at]!) === undefined ? undefined : ends[at]
+    end -= READS_AT_ONCE * MIB
+  }
+  return undefined
+}
+
+async function isAlone(file: FileHandle, end: number, sizeBytes: number): Promise<boolean> {
+  const untilMs = performance.now() + READ_THROUGH_MS
+  const around = await readAll(file, end - MIB, MIB)
+  around.fill(0, markAt(MIB), markAt(MIB) + MARK_BYTES)
+  if (!isZero(around)) return false
+  for (let at = end; at < sizeBytes; at += PIECE_BYTES) {
+    if (performance.now() > untilMs || !isZero(await readAll(file, at, Math.min(PIECE_BYTES, sizeBytes - at)))) {
+      return false
+    }
+  }
+  return true
 }
 
 /**
