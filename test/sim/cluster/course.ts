@@ -72,10 +72,11 @@ export function finish(first: World): void {
   const healMs = groupsMs + Math.max(...[...first.worlds, ...first.making].map(healMsOf))
   const healedAtMs = clock.nowMs()
   // Where requests may fail in time each is asked again, perhaps many times: some have to be served all the while.
-  const isLate = ({ swarm, users }: World): boolean =>
-    clock.nowMs() >= healMs + Math.max(healedAtMs, swarm.ioTimeoutMs > 0 ? users.servedAtMs : 0)
+  const isLate = ({ swarm, users }: World, fromMs = healedAtMs): boolean =>
+    clock.nowMs() >= healMs + Math.max(fromMs, swarm.ioTimeoutMs > 0 ? users.servedAtMs : 0)
   const isMaking = (): boolean => first.making.size > 0 && !isLate(first)
   runUntil(first, () => !isMaking() && first.worlds.every((world) => isLate(world) || isQuiet(world)))
+  const wereQuiet = new Set(first.hasFailed ? [] : first.worlds.filter(isQuiet))
   const isAnyDeleted = first.worlds.some(({ isDeleted }) => isDeleted)
   for (const { name } of first.hasFailed ? [] : first.making) {
     const message = `clone ${name} is neither made nor given up after ${healMs} ms`
@@ -84,8 +85,9 @@ export function finish(first: World): void {
   // Clones first: what they share and nobody else shows is repaired when they read it.
   const worlds = first.swarm.clones > 0 ? first.worlds.toReversed() : first.worlds
   for (const world of worlds) {
-    // Time passes while another one's copies are read.
-    runUntil(first, () => isLate(world) || isQuiet(world))
+    // The end of another one reads its copies and stops nodes, for long: what was whole before has as long once more.
+    const fromMs = wereQuiet.has(world) ? clock.nowMs() : healedAtMs
+    runUntil(first, () => isLate(world, fromMs) || isQuiet(world))
     if (!first.hasFailed) checkEnd(world, healMs, isAnyDeleted)
   }
   if (!first.hasFailed && isAnyDeleted) startAnew(first)

@@ -1,6 +1,6 @@
 /**
- * Risk: a fault goes on after the heal, and whoever waits for its end is called a bug of the protocol; or a disk that
- * failed for good is taken for one that works.
+ * Risk: a fault goes on after the heal, and whoever waits for its end is called a bug of the protocol; a disk that
+ * failed for good is taken for one that works; or what the end of one volume does to another one is called its bug.
  */
 import t from 'tap'
 import { Random } from '../random.ts'
@@ -12,17 +12,17 @@ import { World } from './world.ts'
 
 const SERVING_MS = 3000
 
-/** Two copies, each on three disks, that have served for a while. */
-function newWorld(): World {
+/** Volumes that have served for a while. The first one has two copies, each on three disks. */
+function newWorld(volumes = 1): World {
   const drawn = drawSwarm(1, new Random(1))
   const swarm = {
     ...drawn,
     ...{ copies: 2, spares: 0, minInSync: 1, disks: 3, clients: 1, attachMode: 'open' as const, keepsFailed: true },
     ...{ mode: 'durable' as const, slices: 2, blocksPerSlice: 4, weights: { ...drawn.weights, write: 6 } },
-    ...{ operations: 100, thinkMs: 5, faults: ['disk-gone' as const], actions: [] },
+    ...{ operations: 100, thinkMs: 5, faults: ['disk-gone' as const], actions: [], volumes },
   }
   const world = new World(swarm, [], { keepsTrace: false, disksLie: false, store: 'real' })
-  begin(world)
+  for (const one of world.worlds) begin(one)
   world.clock.advance(SERVING_MS)
   return world
 }
@@ -57,5 +57,48 @@ t.test('one stands still whose disk fails, and the other one lost a disk (seed 1
   finish(world)
   t.same(world.violations, [])
   t.same(n1.openCopy?.lostSlices, [])
+  t.end()
+})
+
+/** The end of the first volume takes as long as volumes have to become whole, as its last losses may. */
+function endLate({ readers, clock }: World, then: (healMs: number) => void): void {
+  const checkDone = readers.checkDone.bind(readers)
+  readers.checkDone = (healMs) => {
+    checkDone(healMs)
+    clock.advance(healMs)
+    then(healMs)
+  }
+}
+
+/** Of a volume whose users wait for answers in this time, the second of two. */
+function waitIn(world: World, time: { fromMs: number; untilMs: number }): World {
+  const other = world.worlds[1]!
+  const isDone = (): boolean => world.clock.nowMs() < time.fromMs || world.clock.nowMs() >= time.untilMs
+  Object.defineProperty(other.readers, 'isDone', { get: isDone })
+  return other
+}
+
+t.test('what the end of one volume does to another one has time to become whole (seed 20513)', (t) => {
+  const world = newWorld(2)
+  const time = { fromMs: Infinity, untilMs: Infinity }
+  const other = waitIn(world, time)
+  endLate(world, (healMs) => {
+    time.fromMs = world.clock.nowMs()
+    time.untilMs = time.fromMs + healMs / 2
+  })
+  finish(world)
+  t.ok(world.clock.nowMs() >= time.untilMs)
+  t.same([...world.violations, ...other.violations], [])
+  t.end()
+})
+
+t.test('what was not whole in time has no more of it', (t) => {
+  const world = newWorld(2)
+  const time = { fromMs: 0, untilMs: Infinity }
+  const other = waitIn(world, time)
+  endLate(world, (healMs) => (time.untilMs = world.clock.nowMs() + healMs / 2))
+  finish(world)
+  t.ok(time.untilMs < Infinity)
+  t.match(other.violations, [{ checker: 'progress', message: /^not all applied/ }])
   t.end()
 })
