@@ -13,7 +13,7 @@ import { ClusterOfDaemons } from '../cluster/cluster-of-daemons.ts'
 import { until } from './until.ts'
 
 /** After the nodes' start: the first snapshot is there by then, and who made it is dead. Else it takes a minute. */
-const FULL_MINUTE_AFTER_MS = 12_000
+const FULL_MINUTE_AFTER_MS = 15_000
 const MINUTE_MS = 60_000
 const SCHEDULED = /^scheduled-\d{8}-\d{4}00$/
 
