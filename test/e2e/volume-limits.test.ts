@@ -18,6 +18,8 @@ import { primaryOf, until } from './until.ts'
 const IN_FLIGHT = 32
 const BURST_SECONDS = 0.1
 const LOOK_MS = 1_000
+/** For one in which the machine did not stand still. */
+const LOOKS_MOST = 5
 
 /** Answers over so long, to somebody who asks for more. */
 async function looked(count: () => number, ms: number): Promise<{ answers: number; seconds: number }> {
@@ -31,10 +33,13 @@ async function looked(count: () => number, ms: number): Promise<{ answers: numbe
  * however long a disk, a node or this process stood still. On a busy machine less is asked.
  */
 async function isAbout(t: Test, count: () => number, limit: number, what: string): Promise<void> {
-  const { answers, seconds } = await looked(count, LOOK_MS)
-  const most = Math.floor(limit * (seconds + BURST_SECONDS)) + IN_FLIGHT
-  t.ok(answers <= most, `${what}: ${answers} in ${seconds.toFixed(2)} s, at ${limit} a second ${most} at most`)
-  t.ok(answers >= limit * seconds * 0.3, `${what}: and not much less`)
+  for (let looks = 1; ; looks++) {
+    const { answers, seconds } = await looked(count, LOOK_MS)
+    const most = Math.floor(limit * (seconds + BURST_SECONDS)) + IN_FLIGHT
+    t.ok(answers <= most, `${what}: ${answers} in ${seconds.toFixed(2)} s, at ${limit} a second ${most} at most`)
+    const isEnough = answers >= limit * seconds * 0.3
+    if (isEnough || looks === LOOKS_MOST) return void t.ok(isEnough, `${what}: and not much less`)
+  }
 }
 
 // Side by side: both look at clocks most of the time.
