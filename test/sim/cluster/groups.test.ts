@@ -21,7 +21,10 @@ t.setTimeout(300_000)
 const KNOWN = [11_158, 11_588, 14_028, 14_088, 14_348, 17_168, 17_218]
 const HUNTED = [...KNOWN, ...Array.from({ length: 80 }, (_, i) => 10_008 + 10 * i)]
   .filter((seed) => hasGroups(swarmOf(seed)))
-/** Quick ones that take many. Of one in ten seeds, those with several volumes have groups: `npm run sim` has all. */
+/**
+ * Quick ones that take many. Of one in ten seeds, those with several volumes have groups:
+ * `npm run sim -- --from 10001 --seeds 140` runs more.
+ */
 const SEEDS = [10_038, 10_058, 10_098]
 
 t.test('which seeds have them', (t) => {

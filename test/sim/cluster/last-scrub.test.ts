@@ -10,7 +10,7 @@ t.setTimeout(230_000)
 
 /**
  * Of the default swarm, and of those that scrub all the while (scrub-focus.ts), but for two that damage one block each
- * and take half of the time of all. `npm run sim -- --seeds 1000` has a pattern for each seed.
+ * and take half of the time of all. `npm run sim -- --seeds 1000` and `--from 100001` run more.
  */
 const SEEDS = [1, 2, 3, 4, 6, 8, 11, 100_004, 100_011, 100_025, 100_039, 100_046, 100_053]
 
