@@ -9,7 +9,7 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { askApi, askFields, askStore } from './grpc-access.ts'
-import { askHttp, askNbd } from './open-access.ts'
+import { askExtender, askHttp, askNbd } from './open-access.ts'
 import { askPeer } from './peer-access.ts'
 import { linesOf } from './table.ts'
 import type { Table } from './table.ts'
@@ -40,7 +40,7 @@ if (import.meta.main) {
   const t = { teardown: (end: () => unknown) => void ends.unshift(end) } as unknown as Test
   const tables = [
     (await askApi(t)).table, (await askFields(t)).table, await askStore(t), await askPeer(t), await askNbd(t),
-    await askHttp(t),
+    await askHttp(t), await askExtender(t),
   ]
   writeFileSync(ACCESS_PAGE, pageOf(tables))
   for (const end of ends) await end()

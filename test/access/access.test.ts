@@ -15,7 +15,7 @@ import { wishForNode } from '../../cluster/tls/tls-connect.ts'
 import { TestCa } from '../cluster/tls/certificates.ts'
 import { ACCESS_PAGE, pageOf } from './access-page.ts'
 import { API_DEFINITIONS, API_RPCS, askApi, askFields, askStore, nameOf } from './grpc-access.ts'
-import { askHttp, askNbd } from './open-access.ts'
+import { askExtender, askHttp, askNbd } from './open-access.ts'
 import { MESSAGES, askPeer } from './peer-access.ts'
 import { linesOf } from './table.ts'
 import type { Table } from './table.ts'
@@ -84,8 +84,10 @@ t.test('who has no right reaches nothing', async (t) => {
   }), [])
   const http = await askHttp(t)
   t.same(wrongCells(http, { POST: /^40[45]$/, PUT: /^40[45]$/, DELETE: /^40[45]$/, GET: /^(open|404)$/ }), [])
+  const extender = await askExtender(t)
+  t.same([...extender.rows.keys()], ['/filter', '/prioritize', '/healthz', '/anything-else'])
 
-  const tables = [api.table, fields.table, store, peer, nbd, http]
+  const tables = [api.table, fields.table, store, peer, nbd, http, extender]
   for (const line of tables.flatMap(linesOf)) t.comment(line)
   t.equal(readFileSync(ACCESS_PAGE, 'utf8'), pageOf(tables), 'docs/access.md says the same: see access-page.ts')
 })

@@ -1,9 +1,10 @@
-/** NBD over TLS, option by option, and what a node says over plain HTTP. */
+/** NBD over TLS, option by option, and what a node and the scheduler extender say over plain HTTP. */
 import net from 'node:net'
 import { connect } from 'node:tls'
 import { serveMetrics } from '../../cluster/metrics/http-server.ts'
 import { METRICS } from '../../cluster/metrics/metric-table.ts'
 import { ROLES } from '../../cluster/tls/identity.ts'
+import { serveExtender } from '../../csi/kube/scheduling/scheduler-extender.ts'
 import { AskedExports, answerExports } from '../../dataplane/nbd/export-calls.ts'
 import { NbdListener } from '../../dataplane/nbd/listener.ts'
 import type { ExportInfo } from '../../dataplane/nbd/listener.ts'
@@ -90,6 +91,28 @@ export async function askNbd(t: TestOwner): Promise<Table> {
     + '`NBD_OPT_EXPORT_NAME` only. `yes`: the option was read and answered.'
   const columns = ['before TLS', 'no good certificate', ...ROLES]
   return { title: 'NBD over TLS', words, what: 'option', columns, rows }
+}
+
+/** Open to whoever reaches the port, unless it is given certificates; off unless asked for. */
+export async function askExtender(t: TestOwner): Promise<Table> {
+  const server = await serveExtender({
+    host: HOST, port: 0, judge: () => Promise.resolve(undefined), onBug: () => undefined,
+  })
+  t.teardown(() => server.close())
+  const rows = new Map<string, string[]>()
+  const body = JSON.stringify({ Pod: { metadata: { name: 'pod', namespace: 'db' } }, NodeNames: [] })
+  for (const path of ['/filter', '/prioritize', '/healthz', '/anything-else']) {
+    const cells: string[] = []
+    for (const method of ['GET', 'POST', 'PUT', 'DELETE']) {
+      const asked = method === 'GET' ? { method } : { method, body }
+      cells.push(wordOf((await fetch(`http://${HOST}:${server.port}${path}`, asked)).status))
+    }
+    rows.set(path, cells)
+  }
+  const words = 'Of `csi controller` with `--extender`, in plain HTTP unless `--extender-tls` names certificates: then '
+    + 'only to who shows one of their CA. Nothing can be changed there; who asks learns on which nodes the volumes of '
+    + 'any PVC have copies.'
+  return { title: 'Scheduler extender', words, what: 'path', columns: ['GET', 'POST', 'PUT', 'DELETE'], rows }
 }
 
 /** Open to whoever reaches the port, which is off unless asked for; nothing can be changed there. */

@@ -22,6 +22,9 @@ import type { Judged } from '../leaving/node-judgement.ts'
 export const BODY_BYTES_MAX = 4 * 1024 * 1024
 const CONNECTIONS_MAX = 64
 const UNDER_WAY_MAX = 8
+/** Of which the body is on its way: who sends slowly makes room for who comes. */
+const HALF_READ_MAX = 16
+const BODY_MS = 2_000
 const REQUEST_MS = 10_000
 const IDLE_MS = 60_000
 const TEXT = 'text/plain; charset=utf-8'
@@ -31,6 +34,8 @@ export interface ExtenderOptions {
   port: number
   /** Only who shows a certificate of its CA; undefined: plain HTTP. */
   tls?: TlsFolder | undefined
+  /** For a body, from its headers on; unset: as usual. */
+  bodyMs?: number
   judge(pod: PodClaims, names: readonly string[]): Promise<Map<string, Judged> | undefined>
   onBug(error: unknown): void
 }
@@ -51,16 +56,27 @@ type Verb = (typeof VERBS)[number]
 
 /** @throws HoldfastError `port-busy`, `listen` */
 export async function serveExtender(options: ExtenderOptions): Promise<SchedulerExtender> {
-  const { host, port, onBug } = options
+  const { host, port, onBug, bodyMs = BODY_MS } = options
+  const halfRead = new HalfRead(bodyMs)
   let underWay = 0
+  const answer = async ({ verb, body }: Question): Promise<Answer> => {
+    const asked = askedOf(body)
+    if (isText(asked)) return refused(400, asked)
+    if (underWay >= UNDER_WAY_MAX) return refused(503, `${UNDER_WAY_MAX} requests are under way`)
+    underWay++
+    try {
+      return await answerOf(verb, asked, options)
+    } finally {
+      underWay--
+    }
+  }
   const server = listener(options, (request, response) => {
     response.on('error', () => {})
-    if (underWay >= UNDER_WAY_MAX) return send(response, refused(503, `${UNDER_WAY_MAX} requests are under way`))
-    underWay++
-    answerTo(request, options).catch((error: unknown): Answer => {
-      onBug(error)
-      return refused(500, 'this is a bug of Holdfast\'s own; the log of this process has it')
-    }).then((answer) => send(response, answer)).finally(() => underWay--)
+    questionOf(request, halfRead).then((question) => ('verb' in question ? answer(question) : question))
+      .catch((error: unknown): Answer => {
+        onBug(error)
+        return refused(500, 'this is a bug of Holdfast\'s own; the log of this process has it')
+      }).then((answer) => send(response, answer))
   })
   server.maxConnections = CONNECTIONS_MAX
   server.keepAliveTimeout = IDLE_MS
@@ -105,20 +121,49 @@ function listening(server: http.Server, host: string, port: number): Promise<voi
 
 const refused = (status: number, sentence: string): Answer => ({ status, body: `${sentence}\n` })
 
-async function answerTo(request: http.IncomingMessage, options: ExtenderOptions): Promise<Answer> {
+interface Question {
+  verb: Verb
+  body: string
+}
+
+async function questionOf(request: http.IncomingMessage, halfRead: HalfRead): Promise<Question | Answer> {
   const { method, url = '' } = request
   const path = url.split('?')[0]!
   if (path === '/healthz') return refused(200, 'it answers schedulers')
   const verb = VERBS.find((one) => path === `/${one}`)
   if (verb === undefined) return refused(404, 'there is /filter, /prioritize and /healthz')
   if (method !== 'POST') return refused(405, 'only POST')
-  const body = await bodyOf(request)
-  if (body === undefined) {
-    const why = `a request has ${BODY_BYTES_MAX} bytes at most: set nodeCacheCapable, so that nodes are named only`
-    return refused(413, why)
+  const body = await halfRead.during(request, () => bodyOf(request))
+  if (body !== undefined) return { verb, body }
+  const why = `a request has ${BODY_BYTES_MAX} bytes at most: set nodeCacheCapable, so that nodes are named only`
+  return refused(413, why)
+}
+
+/** Requests of which the body is on its way. They hold none of the places of those that are answered. */
+class HalfRead {
+  readonly #bodyMs: number
+  /** The oldest first. */
+  readonly #requests = new Set<http.IncomingMessage>()
+
+  constructor(bodyMs: number) {
+    this.#bodyMs = bodyMs
   }
-  const asked = askedOf(body)
-  return isText(asked) ? refused(400, asked) : answerOf(verb, asked, options)
+
+  async during<T>(request: http.IncomingMessage, read: () => Promise<T>): Promise<T> {
+    const [oldest] = this.#requests
+    if (oldest !== undefined && this.#requests.size >= HALF_READ_MAX) {
+      this.#requests.delete(oldest)
+      oldest.destroy()
+    }
+    this.#requests.add(request)
+    const timer = setTimeout(() => request.destroy(), this.#bodyMs)
+    try {
+      return await read()
+    } finally {
+      clearTimeout(timer)
+      this.#requests.delete(request)
+    }
+  }
 }
 
 /** Undefined: it is too long. */
@@ -139,7 +184,7 @@ async function bodyOf(request: http.IncomingMessage): Promise<string | undefined
   return Buffer.concat(pieces).toString()
 }
 
-interface Asked {
+export interface Asked {
   pod: PodClaims
   names: string[]
   /** As they were sent, when they were. */
@@ -147,7 +192,7 @@ interface Asked {
 }
 
 /** A sentence: what it lacks. */
-function askedOf(text: string): Asked | string {
+export function askedOf(text: string): Asked | string {
   let args: unknown
   try {
     args = JSON.parse(text)

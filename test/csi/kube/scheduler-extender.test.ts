@@ -5,6 +5,7 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import net from 'node:net'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -118,13 +119,14 @@ interface Given {
   json: any
 }
 
-async function served(t: Test, world = new World(), tls?: string) {
+async function served(t: Test, world = new World(), { tls, bodyMs }: { tls?: string; bodyMs?: number } = {}) {
   const claims = new ClaimLook({ call: world.call } as unknown as ApiClient, 1000)
   const log = (line: string): void => void world.log.push(line)
   const scheduling = new Scheduling({ api: world.api, claims, mayAsk: world.mayAsk, answerMs: 300, log })
   const extender = await serveExtender({
     host: HOST, port: 0, judge: (pod, names) => scheduling.judge(pod, names),
     onBug: (error) => log(`bug: ${String(error)}`), tls: tls === undefined ? undefined : new TlsFolder(tls),
+    ...(bodyMs === undefined ? {} : { bodyMs }),
   })
   t.teardown(() => extender.close())
   const post = (place: string, body: unknown, options: https.RequestOptions = {}): Promise<Given> =>
@@ -274,6 +276,24 @@ t.test('what is no request', async (t) => {
   t.same(world.log, [])
 })
 
+t.test('who sends slowly holds no place of who asks, and is cut off', async (t) => {
+  const { world, post, port } = await served(t, new World(), { bodyMs: 300 })
+  const sockets = await Promise.all(Array.from({ length: 40 }, () => new Promise<net.Socket>((resolve) => {
+    const socket: net.Socket = net.connect({ host: HOST, port }, () => resolve(socket))
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    socket.write('POST /filter HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{')
+  })))
+  const asked = { Pod: pod('data'), NodeNames }
+  for (let i = 0; i < 3; i++) t.match(await post('/filter', asked), { status: 200 })
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => {
+    if (socket.closed) resolve(undefined)
+    else socket.resume().once('close', resolve)
+  })))
+  t.match(await post('/filter', asked), { status: 200 })
+  t.same(world.log, [])
+})
+
 t.test('thousands of nodes', async (t) => {
   const { post } = await served(t)
   const names = Array.from({ length: 5000 }, (_, i) => `worker-${i}.${'x'.repeat(240)}`)
@@ -285,7 +305,7 @@ t.test('thousands of nodes', async (t) => {
 t.test('over TLS only to who shows a certificate', async (t) => {
   const ca = new TestCa(t)
   const dir = ca.issue({ role: 'store', name: 'extender', ip: [HOST] })
-  const { post } = await served(t, new World(), dir)
+  const { post } = await served(t, new World(), { tls: dir })
   const file = (name: string) => readFileSync(path.join(dir, name))
   const asked = { Pod: pod('data'), NodeNames }
   const proved = { ca: file('ca.crt'), cert: file('tls.crt'), key: file('tls.key') }
