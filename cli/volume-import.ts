@@ -22,6 +22,7 @@ import { flush, openExport, writeFrom } from './image-file.ts'
 import { Interruption } from './interruption.ts'
 import { createProgress } from './offline/progress.ts'
 import { EXIT_OK } from './output.ts'
+import { dataBytesOf, virtualSizeOf } from './qemu-img-answers.ts'
 import { qemuImg } from './qemu-img.ts'
 import { formatOf, nbdSocketOf, nbdUri } from './volume-export.ts'
 import type { ImageFormat } from './volume-export.ts'
@@ -184,8 +185,7 @@ async function flushed(socketPath: string, id: string, what: string): Promise<vo
 /** What it holds that is not zeroes. */
 async function dataOfQcow2(image: Image, { signal }: Interruption, what: string): Promise<number> {
   const map = await qemuImg(['map', '--output=json', '-f', 'qcow2', image.path], { signal, what })
-  const extents = JSON.parse(map) as Array<{ length: number; data: boolean; zero: boolean }>
-  return extents.reduce((bytes, { length, data, zero }) => (data && !zero ? bytes + length : bytes), 0)
+  return dataBytesOf(image.path, map)
 }
 
 async function imageOf(file: string, format: ImageFormat | undefined, what: string): Promise<Image> {
@@ -211,6 +211,5 @@ async function imageOf(file: string, format: ImageFormat | undefined, what: stri
   const reason = otherFileOf(head)
   if (reason !== undefined) throw new HoldfastError('image-parts', { path: file, reason })
   const told = await qemuImg(['info', '--output=json', '-f', 'qcow2', file], { what })
-  const virtual = (JSON.parse(told) as { 'virtual-size': number })['virtual-size']
-  return { path: file, format: is, sizeBytes: virtual }
+  return { path: file, format: is, sizeBytes: virtualSizeOf(file, told) }
 }

@@ -13,6 +13,7 @@ import path from 'node:path'
 import { HoldfastError } from '../../engine/errors.ts'
 import type { VolumeEncryption } from '../../engine/volume/volume-encryption.ts'
 import { isText } from '../../engine/value-shape.ts'
+import { decodeEncryption } from '../store/volume-records.ts'
 import { checkValuesOf, eraseKeys, unwrapKeys } from './data-key.ts'
 import { USER_KEY_BYTES, userKeyOf } from './user-key.ts'
 import type { UserKey } from './user-key.ts'
@@ -37,6 +38,20 @@ export function keptCheckValues({ key, encryption }: KeptKey): string[] {
     if (error instanceof HoldfastError) return []
     throw error
   }
+}
+
+/** What a file of the folder says. Undefined: it is none of that volume. */
+export function keptKeyOf(volumeId: string, bytes: Buffer): KeptKey | undefined {
+  if (bytes.length < USER_KEY_BYTES) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(bytes.subarray(USER_KEY_BYTES).toString())
+  } catch {
+    return undefined
+  }
+  const encryption = decodeEncryption(value, volumeId)
+  const key = new Uint8Array(bytes.subarray(0, USER_KEY_BYTES))
+  return encryption === undefined ? undefined : { key: userKeyOf(key), encryption }
 }
 
 export class KeyFolder {
@@ -79,10 +94,9 @@ export class KeyFolder {
       throw this.#refusal(error)
     }
     try {
-      const encryption = JSON.parse(bytes.subarray(USER_KEY_BYTES).toString()) as VolumeEncryption
-      return { key: userKeyOf(new Uint8Array(bytes.subarray(0, USER_KEY_BYTES))), encryption }
-    } catch {
-      throw this.#refusal(new Error(`${volumeId} is damaged`))
+      const kept = keptKeyOf(volumeId, bytes)
+      if (kept === undefined) throw this.#refusal(new Error(`${volumeId} is damaged`))
+      return kept
     } finally {
       bytes.fill(0)
     }

@@ -5,6 +5,9 @@
 import { isCount } from '../../engine/value-shape.ts'
 import { encodeJson, isNode, parseRecord } from './json-value.ts'
 
+/** A date reaches no further; a record may say more, and the node is out all the same. */
+const DATE_MS_MAX = 8_640_000_000_000_000
+
 export const REMOVED_PREFIX = 'removed-nodes/'
 
 export const removedKey = (name: string): string => `${REMOVED_PREFIX}${name}`
@@ -27,6 +30,6 @@ export function decodeRemoved(name: string, value: Uint8Array): RemovedNode | un
 /** @param issuedAtMs  from when on what somebody shows is valid. @returns why it is worth nothing */
 export function whyRemoved(removed: RemovedNode | undefined, issuedAtMs: number): string | undefined {
   if (removed === undefined || issuedAtMs > removed.removedAtMs) return undefined
-  const [from, at] = [issuedAtMs, removed.removedAtMs].map((ms) => new Date(ms).toISOString())
+  const [from, at] = [issuedAtMs, removed.removedAtMs].map((ms) => new Date(Math.min(ms, DATE_MS_MAX)).toISOString())
   return `node ${removed.name} was removed from the cluster at ${at}, and this is of ${from}: it needs a newer one`
 }

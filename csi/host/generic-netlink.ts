@@ -75,6 +75,19 @@ function netlinkSocket(): number {
   return bound
 }
 
+/** What the kernel says of a family. Undefined: it has no number. */
+export function familyOf(attributes: ReadonlyMap<number, Buffer>): Family | undefined {
+  const id = u16Of(attributes.get(CTRL_ATTR_FAMILY_ID))
+  if (id === undefined) return undefined
+  const groups = new Map<string, number>()
+  for (const [, group] of listAttributes(attributes.get(CTRL_ATTR_MCAST_GROUPS) ?? Buffer.alloc(0)) ?? []) {
+    const facts = decodeAttributes(group)
+    const [groupName, groupId] = [facts?.get(CTRL_ATTR_MCAST_GRP_NAME), u32Of(facts?.get(CTRL_ATTR_MCAST_GRP_ID))]
+    if (groupName !== undefined && groupId !== undefined) groups.set(textOf(groupName), groupId)
+  }
+  return { id, groups }
+}
+
 export class GenericNetlink {
   readonly #fd: number
   readonly #bytes = Buffer.from(new ArrayBuffer(DATAGRAM_BYTES))
@@ -123,15 +136,7 @@ export class GenericNetlink {
   /** Undefined: the kernel has none of that name, or not in this network namespace. */
   family(name: string): Family | undefined {
     const answer = this.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, [text(CTRL_ATTR_FAMILY_NAME, name)])
-    const id = answer.ok ? u16Of(answer.attributes.get(CTRL_ATTR_FAMILY_ID)) : undefined
-    if (!answer.ok || id === undefined) return undefined
-    const groups = new Map<string, number>()
-    for (const [, group] of listAttributes(answer.attributes.get(CTRL_ATTR_MCAST_GROUPS) ?? Buffer.alloc(0)) ?? []) {
-      const facts = decodeAttributes(group)
-      const [groupName, groupId] = [facts?.get(CTRL_ATTR_MCAST_GRP_NAME), u32Of(facts?.get(CTRL_ATTR_MCAST_GRP_ID))]
-      if (groupName !== undefined && groupId !== undefined) groups.set(textOf(groupName), groupId)
-    }
-    return { id, groups }
+    return answer.ok ? familyOf(answer.attributes) : undefined
   }
 
   #retried(call: () => number): number {

@@ -1,11 +1,13 @@
 /**
  * What a host says to its device keeper: the kernel by netlink and in mountinfo, the data process in the handshake of
- * an attachment, and the keeper's own table. Promises: what does not add up is left out or refused in words; what is
- * taken is whole, and fits what is made of it.
+ * an attachment, and the keeper's own table; and what `qemu-img` says of an image. Promises: what does not add up is
+ * left out or refused in words; what is taken is whole, and fits what is made of it.
  */
 import { assert } from '../../../engine/assert.ts'
 import { decodeEntry } from '../../../csi/host/device-table.ts'
 import { mountAt, mountsOf, parseMountinfo } from '../../../csi/host/mountinfo.ts'
+import { familyOf } from '../../../csi/host/generic-netlink.ts'
+import { dataBytesOf, virtualSizeOf } from '../../../cli/qemu-img-answers.ts'
 import { ClientHandshake } from '../../../csi/host/nbd-handshake.ts'
 import { connectAttributes, deadLink, NBD_CMD_LINK_DEAD } from '../../../csi/host/nbd-netlink.ts'
 import {
@@ -63,6 +65,13 @@ const DECODERS = [
     const entry = decodeEntry(bytes.toString(), `${ID}.json`)
     assert(entry.volumeId === ID && entry.mounts.every((mount) => typeof mount.path === 'string'), 'an entry is whole')
   },
+  (bytes: Buffer) => {
+    const attributes = decodeAttributes(bytes)
+    const family = attributes === undefined ? undefined : familyOf(attributes)
+    for (const [name, id] of family?.groups ?? []) assert(!name.includes('\0') && Number.isInteger(id), 'a group is whole')
+  },
+  (bytes: Buffer) => assert(Number.isSafeInteger(virtualSizeOf('i', bytes.toString())), 'a size is a number'),
+  (bytes: Buffer) => assert(Number.isSafeInteger(dataBytesOf('i', bytes.toString())), 'bytes are a number'),
 ] as const
 
 const greeting = Buffer.from('4e42444d41474943' + '49484156454f5054' + '0003', 'hex')
@@ -86,6 +95,7 @@ const entry = {
 export const target: Target = {
   parsers: [
     'csi/host/netlink-attributes.ts', 'csi/host/mountinfo.ts', 'csi/host/nbd-handshake.ts', 'csi/host/device-table.ts',
+    'cli/qemu-img-answers.ts',
   ],
   seeds: () => [
     chosen(0, told(Buffer.concat([Buffer.of(NBD_CMD_LINK_DEAD, 1, 0, 0), u32(1, 5)]))),
@@ -96,6 +106,10 @@ export const target: Target = {
     chosen(2, Buffer.concat([greeting, sizeInfo, blockInfo, reply(1, Buffer.alloc(0))])),
     chosen(2, Buffer.concat([greeting, reply(0x80000006, Buffer.from('export unknown'))])),
     chosen(3, JSON.stringify(entry)),
+    chosen(4, Buffer.concat([text(2, 'nbd'), nested(7, [nested(1, [text(1, 'nbd_mc_group'), u32(2, 5)])])])),
+    chosen(4, Buffer.from('0600010019000000', 'hex')),
+    chosen(5, '{"virtual-size": 1048576, "format": "qcow2"}'),
+    chosen(6, '[{"start": 0, "length": 65536, "depth": 0, "present": true, "zero": false, "data": true}]'),
   ],
   words: [' - ', '\\040', '43:0', '"mounts":[', '"path":', 'attaching'],
   execute: (input) => oneOf(input, DECODERS),

@@ -5,10 +5,12 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import { assert } from '../../../engine/assert.ts'
 import { unwrapDataKey, unwrapKeys } from '../../../cluster/keys/data-key.ts'
+import { keptCheckValues, keptKeyOf } from '../../../cluster/keys/key-folder.ts'
 import { decodeKey, userKeyOf } from '../../../cluster/keys/user-key.ts'
 import { decodeEncryption } from '../../../cluster/store/volume-records.ts'
 import { makeAuthority } from '../../../cluster/tls/certificate.ts'
 import { CLUSTER_ID, identityOf, identityUri } from '../../../cluster/tls/identity.ts'
+import { isText } from '../../../engine/value-shape.ts'
 import { chosen, oneOf } from '../target.ts'
 import type { Target } from '../target.ts'
 
@@ -60,15 +62,22 @@ const DECODERS = [
     const identity = identityOf(certificate)
     assert(typeof identity === 'string' || CLUSTER_ID.test(identity.clusterId), 'who is named has a cluster')
   },
+  (bytes: Buffer) => {
+    const kept = keptKeyOf(VOLUME, bytes)
+    if (kept !== undefined) assert(keptCheckValues(kept).every(isText), 'what it opens has check values')
+  },
 ] as const
 
 export const target: Target = {
-  parsers: ['cluster/keys/user-key.ts', 'cluster/keys/data-key.ts', 'cluster/tls/identity.ts'],
+  parsers: [
+    'cluster/keys/key-folder.ts', 'cluster/keys/user-key.ts', 'cluster/keys/data-key.ts', 'cluster/tls/identity.ts',
+  ],
   seeds: () => [
     chosen(0, createHash('sha256').update('k').digest()), chosen(0, `${'ab'.repeat(32)}\n`),
     chosen(0, `${'A'.repeat(43)}=`), chosen(1, GENUINE), chosen(2, JSON.stringify(ENCRYPTION)),
     chosen(3, `URI:${identityUri({ clusterId: VOLUME, role: 'node', name: 'n1' })}, DNS:n1`),
     chosen(4, CA), chosen(4, new X509Certificate(CA).raw),
+    chosen(5, Buffer.concat([Buffer.alloc(32, 11), Buffer.from(JSON.stringify(ENCRYPTION))])),
   ],
   words: ['URI:holdfast://cluster/', ', ', '"', 'null', '{}', '[]'],
   execute: (input) => oneOf(input, DECODERS),

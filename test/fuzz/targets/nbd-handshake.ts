@@ -13,7 +13,15 @@ import { DrawnFrom } from '../target.ts'
 import type { Target } from '../target.ts'
 
 const info = { name: 'disk', sizeBytes: 2 ** 40, blockSizeBytes: 4096, readOnly: false, description: 'd', worker: 0 }
-const directory = { list: () => [info], find: (name: string) => name === 'disk' ? info : undefined }
+const find = (name: string): typeof info | undefined => name === 'disk' ? info : undefined
+/** Lists of one export, and of more than one step sends. */
+const DIRECTORIES = [1, 3000].map((count) => {
+  const infos = Array.from({ length: count }, (_, i) => (i === 0 ? info : { ...info, name: `disk-${i}` }))
+  return { list: () => infos, find }
+})
+const MANY_EVERY = 16
+/** Of the replies to what one step read. */
+const STEP_BYTES_MAX = 256 * 1024
 const QUERIES = ['base:allocation', 'base:', 'x-other:', '', ':', 'base', 'base:allocation:more']
 
 export const target: Target = {
@@ -30,13 +38,17 @@ function fuzz(random: Random): void {
   const stream = Buffer.concat([flags, ...options, tail])
   const damaged = random.int(2) === 0
   if (damaged) stream[random.int(stream.length)] = random.int(256)
-  const handshake = new Handshake(directory)
+  const handshake = new Handshake(DIRECTORIES[random.int(MANY_EVERY) === 0 ? 1 : 0]!)
   const sent: Buffer[] = []
   for (let at = 0; at < stream.length;) {
     const to = Math.min(stream.length, at + random.between(1, 3000))
     let step = handshake.feed(stream.subarray(at, to))
     sent.push(...step.send)
-    while (step.hasMore) sent.push(...(step = handshake.goOn()).send)
+    while (step.hasMore) {
+      step = handshake.goOn()
+      assert(step.send.reduce((sum, { length }) => sum + length, 0) <= STEP_BYTES_MAX, 'a step makes no more replies')
+      sent.push(...step.send)
+    }
     const { event } = step
     at = to
     if (event === undefined) continue
