@@ -93,7 +93,7 @@ const BRINGS: ReadonlySet<string> = new Set([
 ])
 /** What is answered with blocks, by id and without a session: only members have copies to mend with them. */
 const READS = 'fetch-versions'
-const REFUSED_FILLINGS_MAX = 1000
+const TOLD_MAX = 1000
 /** Less than an order of the control plane waits for its answer; a commit is heard of with the next beacon. */
 const APPLIED_WAIT_MS = 2_000
 const APPLIED_LOOK_MS = 20
@@ -114,8 +114,8 @@ export class CopyHost implements CopyOwner, LinksOwner {
   #arePeersKnown = true
   /** By volume: for which configuration its copy began anew last, or is about to. */
   readonly #reopenedFor = new Map<string, string>()
-  /** By volume and peer: told once. */
-  readonly #refusedFillings = new Set<string>()
+  /** By volume, peer and what was refused: told once. */
+  readonly #told = new Set<string>()
   readonly #unwatch: () => void
   #isClosed = false
   readonly #diskErrors: DiskErrors
@@ -278,10 +278,14 @@ export class CopyHost implements CopyOwner, LinksOwner {
 
   /** It goes on asking to be filled, and nothing of that filling is taken. */
   #refuseFilling(volumeId: string, peer: NodeId): void {
-    const key = `${volumeId} ${peer}`
-    if (this.#refusedFillings.has(key) || this.#refusedFillings.size >= REFUSED_FILLINGS_MAX) return
-    this.#refusedFillings.add(key)
-    this.#o.log.event('warn', 'a filling was refused: what it says of the volume is no descriptor', { volumeId, peer })
+    const what = 'a filling was refused: what it says of the volume is no descriptor'
+    if (this.#isNews(`${volumeId} ${peer}`)) this.#o.log.event('warn', what, { volumeId, peer })
+  }
+
+  #isNews(key: string): boolean {
+    if (this.#told.has(key) || this.#told.size >= TOLD_MAX) return false
+    this.#told.add(key)
+    return true
   }
 
   /** A frontend of this worker asks a copy of this worker. */
@@ -364,6 +368,11 @@ export class CopyHost implements CopyOwner, LinksOwner {
   /** What describes a segment of a disk is not what was written. */
   structureDamaged(diskUuid: string, { segment, block }: StructureDamage): void {
     this.#diskErrors.structureDamaged(diskUuid, segment, block)
+  }
+
+  disbelieved({ volumeId }: HostedCopy, peer: NodeId, why: string): void {
+    const what = 'what a peer says of its log cannot be, and was refused'
+    if (this.#isNews(`${volumeId} ${peer} ${why}`)) this.#o.log.event('warn', what, { volumeId, peer, why })
   }
 
   broken({ volumeId, state }: HostedCopy, error: unknown, event: CopyEvent): void {

@@ -59,6 +59,8 @@ export interface CopyOwner {
   wasLetGo(copy: HostedCopy): void
   /** A version of a copy could not be read as it was written. */
   damaged(diskUuid: string, volumeId: string, id: VersionId): void
+  /** A peer said what cannot be. */
+  disbelieved(copy: HostedCopy, from: NodeId, why: string): void
   /** A step met a bug. @param event  it was taking */
   broken(copy: HostedCopy, error: unknown, event: CopyEvent): void
 }
@@ -346,6 +348,7 @@ export class HostedCopy implements Sleeper {
       nonce: () => this.#owner.nonce(),
       wakeAt: (atMs) => timer.wakeAt(this, atMs),
       left: (node) => this.#owner.left(this, node),
+      disbelieved: (from, why) => this.#owner.disbelieved(this, from, why),
       commandEnded: (token, result) => {
         const ended = this.#commands.get(token)
         this.#commands.delete(token)

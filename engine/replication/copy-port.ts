@@ -38,6 +38,8 @@ export interface CopyPort {
    * without it leaves the copy bound for as long as beacons come.
    */
   left?(node: NodeId): void
+  /** What a peer said cannot be, and was refused. A port without it does not look. */
+  disbelieved?(from: NodeId, why: string): void
   /** The end of an operator's command. */
   commandEnded(token: number, result: CommandResult): void
 }

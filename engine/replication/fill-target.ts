@@ -7,6 +7,7 @@
  * whole only with the records up to what its source had applied: of blocks overwritten by then nothing else was sent.
  */
 import { assert } from '../assert.ts'
+import { BLOCK_BYTES } from '../units.ts'
 import { follow, readConfig, sayReleased } from './configuration-change.ts'
 import type { NodeId } from './configuration.ts'
 import { durabilityAt, knownCommitSeq, leads, nextToken, slicesOf, wholeBootOf } from './copy-state.ts'
@@ -14,9 +15,10 @@ import type { CopyState, FillTarget, KeptPurpose } from './copy-state.ts'
 import { fillPatienceMs } from './fill-source.ts'
 import type { PeerMessage } from './messages.ts'
 import { askForMarks, takeMarks, unwiped } from './kept-marks.ts'
+import { fillProblem } from './peer-claims.ts'
 import { reportOf } from './peer-reports.ts'
 import { emptyWindow } from './record-window.ts'
-import { admits, answerStored, followTold, refuse } from './replica.ts'
+import { admits, answerStored, disbelieve, followTold, refuse } from './replica.ts'
 import { adopted } from './session-fence.ts'
 import { decodeWindows } from './session-window.ts'
 import { wakeBy } from './turn.ts'
@@ -74,9 +76,11 @@ export function onFillStart(turn: Turn, from: NodeId, instance: string, message:
   if (state.change !== undefined || leads(state.role)) return
   // F1: since it asked, more may have become known as committed, and what is applied is not given up but by a wipe.
   if (fork > 0 && fork < knownCommitSeq(state)) return
-  state.joinNumber++
   const { log } = state
+  const problem = fillProblem(message, log.commitSeq, state.sliceBlocks * BLOCK_BYTES)
+  if (problem !== undefined) return disbelieve(turn, from, { epoch: message.epoch, why: problem })
   assert(fork === 0 || target >= log.commitSeq, 'I11: only a wipe gives up what is known as committed')
+  state.joinNumber++
   const attach = adopted(state.attach, message.attach)
   state.attach = attach
   for (const [token, { type }] of state.kept)
@@ -181,9 +185,11 @@ export function onFill(turn: Turn, from: NodeId, instance: string, message: Mess
   }
   if (number > target.nextNumber && number < target.nextNumber + EARLY_MAX) target.early.set(number, message)
   if (number !== target.nextNumber || target.phase !== 'filling') return sayAlive(turn, target)
+  if (versions.some(({ seq }) => seq > target.target)) {
+    return disbelieve(turn, from, { epoch: message.epoch, why: 'I15: nothing above the target is filled' })
+  }
   target.nextNumber++
   target.storing.push(number)
-  for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')
   takeMarks(state, versions)
   const token = nextToken(state)
   const isLast = slicesDone.length === 0
@@ -243,10 +249,9 @@ export function onFillEnd(turn: Turn, from: NodeId, instance: string, message: M
   if (target.phase === 'ended') return sayEnded(turn, target)
   const { consistency } = state
   if (target.phase !== 'filling' || target.storing.length > 0) return sayAlive(turn, target)
-  assert(
-    consistency.state === 'filling' && consistency.slices.length === 0,
-    'I16: a fill ends when every slice is whole',
-  )
+  if (consistency.state !== 'filling' || consistency.slices.length > 0) {
+    return disbelieve(turn, from, { epoch: message.epoch, why: 'I16: a fill ends when every slice is whole' })
+  }
   target.phase = 'ending'
   const token = nextToken(state)
   state.kept.set(token, { type: 'fill-ended', fill: target.fill, from })

@@ -15,10 +15,11 @@ import { appendRecord, commitTo, cutBack, tailOf } from './copy-log.ts'
 import { knownCommitSeq } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
 import type { PeerMessage } from './messages.ts'
+import { runProblem } from './peer-claims.ts'
 import type { Peer, PrimaryState, Reconciling } from './primary-state.ts'
 import { pump } from './primary.ts'
 import { bringInLine } from './reconcile.ts'
-import { compareIds, forkOf, ROOT_ID, tailId } from './record-id.ts'
+import { compareIds, epochAt, forkOf, ROOT_ID, tailId } from './record-id.ts'
 import { keepAttach } from './replica.ts'
 import { covers, inForce, joined, withBroken } from './session-fence.ts'
 import type { Turn } from './turn.ts'
@@ -104,6 +105,8 @@ export function onLog(
     startChange(turn, 'pass-on', withSuccessor(state.config!.config, from, port.nonce()))
     return
   }
+  const problem = runProblem(records, { seq: fork, epoch: epochAt(state.log.epochs, fork) }, primary.epoch, [])
+  if (problem !== undefined) return port.disbelieved?.(from, problem)
   if (records.at(-1)!.seq < tail) return
   cutBack(turn, fork)
   for (const record of records) if (record.seq <= tail) appendRecord(turn, record)

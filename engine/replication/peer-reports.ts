@@ -14,6 +14,7 @@ import { considerFill } from './fill-source.ts'
 import type { CopyReport, PeerMessage } from './messages.ts'
 import type { Peer, PrimaryState } from './primary-state.ts'
 import { pump } from './primary.ts'
+import { reportProblem } from './peer-claims.ts'
 import { onReconcileReport } from './promotion.ts'
 import { forkOf } from './record-id.ts'
 import { refuse } from './replica.ts'
@@ -74,6 +75,11 @@ export function onReport(
     if (peer !== undefined && config.config.inSync.includes(from)) fail(turn, peer, 'not-member')
     readConfig(turn)
     return refuse(turn, from, primary.epoch, 'not-member')
+  }
+  const problem = reportProblem(message, state.log.epochs)
+  if (problem !== undefined) {
+    turn.port.disbelieved?.(from, problem)
+    return refuse(turn, from, primary.epoch, 'not-consistent')
   }
   const wasFollowing = peer.isFollowing
   const isNew = peer.instance !== instance

@@ -20,8 +20,10 @@ import { finishSlices } from './fill-target.ts'
 import { comeBack, mayPromiseTo, noteAlive } from './grace.ts'
 import { holdClaim, standingOf } from './lead-claims.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
+import { runProblem } from './peer-claims.ts'
+import type { RunStart } from './peer-claims.ts'
 import { reportOf } from './peer-reports.ts'
-import { compareIds } from './record-id.ts'
+import { compareIds, epochAt } from './record-id.ts'
 import type { RecordId } from './record-id.ts'
 import type { ReplicatedRecord } from './record.ts'
 import { recordsFrom } from './record-window.ts'
@@ -117,17 +119,19 @@ function accept(
   const { log, promise } = state
   assert(epoch === promise.epoch && from === promise.primary, 'I4: records come under exactly the promised epoch')
   if (previous.seq > log.tail || !isOurs(state, previous)) return refuse(turn, from, epoch, 'gap')
+  const problem = runProblem(records, startBehind(state, previous.seq), epoch, log.epochs)
+  if (problem !== undefined) return disbelieve(turn, from, { epoch, why: problem })
   let verified = previous.seq
   let appended = 0
   for (const record of records) {
     assert(record.seq === verified + 1, 'I5: a message carries consecutive records')
-    assert(record.epoch <= epoch, 'I4: no record is of a later epoch than its message')
     if (record.seq <= log.tail) {
       if (isOurs(state, record)) {
         verified = record.seq
         continue
       }
       if (!mayCut || state.isFollowing) return refuse(turn, from, epoch, 'gap')
+      if (record.seq <= log.commitSeq) return disbelieve(turn, from, { epoch, why: 'I10: it cuts what is committed' })
       cutBack(turn, record.seq - 1)
     }
     appendRecord(turn, record)
@@ -148,6 +152,18 @@ function accept(
   if (mayCut && durabilityAt(state, log.tail) === 'writeback') port.store.sync()
   followTold(turn, commitSeq)
   if (appended === 0 || progressOf(state) >= log.tail) answerStored(turn)
+}
+
+/** It lies, or one of us has a bug: nothing of it is taken. */
+export function disbelieve(turn: Turn, from: NodeId, { epoch, why }: { epoch: number; why: string }): void {
+  turn.port.disbelieved?.(from, why)
+  refuse(turn, from, epoch, 'gap')
+}
+
+/** Below what the history still names an epoch is not known. */
+function startBehind({ log }: CopyState, seq: number): RunStart {
+  const isNamed = seq === log.tail || seq >= (log.epochs[0]?.[1] ?? Infinity)
+  return { seq, epoch: isNamed ? epochAt(log.epochs, seq) : undefined }
 }
 
 function isOurs(state: CopyState, id: RecordId): boolean {

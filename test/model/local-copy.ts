@@ -7,6 +7,7 @@
  *   tokens   that only this copy knows are numbered anew in their order; those that it told others: see `tokens.ts`
  *   counters of greetings and of dropped ends have no effect here (hints cover the first, the store reports at once)
  */
+import { assert } from '../../engine/assert.ts'
 import { createCopy, step, type CopyState } from '../../engine/replication/copy.ts'
 import type { VolumeConfig } from '../../engine/replication/configuration.ts'
 import type { CopyEvent, CopyOptions, CopyPort, VersionedConfig } from '../../engine/replication/copy-port.ts'
@@ -171,6 +172,7 @@ function run(copy: LocalCopy, events: CopyEvent[], { values, isLate }: World, ef
     },
     nonce: () => `${instanceOf(copy)}.${memory.config?.version}.${copy.swaps.length}`,
     wakeAt: () => undefined,
+    disbelieved: (from, why) => assert(false, `${why}, of what ${from} says`),
     commandEnded: () => undefined,
   }
   const known = copy.reads.length

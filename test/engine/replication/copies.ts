@@ -225,6 +225,10 @@ export class Copies {
         this.sent++
       },
       takesMarks: (to) => !this.isOfBefore(to),
+      disbelieved: (from, why) => {
+        assert.ok(this.liars.has(from), `${from} is not believed: ${why}`)
+        this.disbelieved.push(why)
+      },
       reply: (to, message) => void this.replies.push(structuredClone({ from: node.name, message })),
       readConfig: (token) => {
         const value = this.storeIsOut || this.isUnconfigured ? undefined : this.value()
@@ -250,6 +254,9 @@ export class Copies {
   }
 
   readonly left = new Set<string>()
+  /** Who may say what cannot be. */
+  readonly liars = new Set<string>()
+  readonly disbelieved: string[] = []
 
   /** As an operator or the control plane does; everybody gets the hint. */
   change(config: VolumeConfig): void {

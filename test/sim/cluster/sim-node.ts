@@ -13,6 +13,7 @@ import type {
   CopyPort,
   VersionedConfig,
 } from '../../../engine/replication/copy-port.ts'
+import { assert } from '../../../engine/assert.ts'
 import { assertInvariants, createCopy, type CopyState } from '../../../engine/replication/copy-state.ts'
 import { isRun, step } from '../../../engine/replication/copy.ts'
 import { createLinks, stepLinks } from '../../../engine/replication/leases.ts'
@@ -459,6 +460,7 @@ export class SimNode {
       nonce: () => `${process.instance}.${this.random.u32().toString(36)}`,
       wakeAt: (atMs) => this.wakeAt(process, atMs),
       left: (node) => lead.stepLinks(lead.process!, { type: 'left', volumeId: world.volumeId, node }),
+      disbelieved: (from, why) => assert(false, `${why}, of what ${from} says`),
       commandEnded: (token, result) => world.commandEnded(name, token, result),
     }
   }

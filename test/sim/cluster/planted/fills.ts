@@ -67,8 +67,8 @@ export const FILLS = [
       ['fill-source.ts', 'upTo: target, cursor', 'upTo: Number.MAX_SAFE_INTEGER, cursor'],
       [
         'fill-target.ts',
-        "for (const { seq } of versions) assert(seq <= target.target, 'I15: nothing above the target is filled')",
-        '',
+        'versions.some(({ seq }) => seq > target.target)',
+        'versions.some(({ seq }) => seq < 0)',
       ],
     ],
     { looksAt: focusOn('fills') },
