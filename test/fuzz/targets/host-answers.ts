@@ -68,7 +68,9 @@ const DECODERS = [
   (bytes: Buffer) => {
     const attributes = decodeAttributes(bytes)
     const family = attributes === undefined ? undefined : familyOf(attributes)
-    for (const [name, id] of family?.groups ?? []) assert(!name.includes('\0') && Number.isInteger(id), 'a group is whole')
+    for (const [name, id] of family?.groups ?? []) {
+      assert(!name.includes('\0') && Number.isInteger(id), 'a group is whole')
+    }
   },
   (bytes: Buffer) => assert(Number.isSafeInteger(virtualSizeOf('i', bytes.toString())), 'a size is a number'),
   (bytes: Buffer) => assert(Number.isSafeInteger(dataBytesOf('i', bytes.toString())), 'bytes are a number'),
