@@ -190,7 +190,10 @@ export class KeyFolder {
   }
 
   #mark(volumeId: string, checkValues: readonly string[]): void {
-    writeFileSync(this.#markOf(volumeId), JSON.stringify(checkValues), { mode: 0o600 })
+    // Whole or as it was: half a mark knows no data key, and refuses each.
+    const unfinished = `${this.#markOf(volumeId)}.new`
+    writeFileSync(unfinished, JSON.stringify(checkValues), { mode: 0o600 })
+    renameSync(unfinished, this.#markOf(volumeId))
   }
 
   /** It goes, also when it is damaged. */

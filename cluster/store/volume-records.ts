@@ -81,8 +81,9 @@ const isLabels = (value: unknown): value is Record<string, string> =>
 const isAllowed = (value: unknown): value is Allowed =>
   isRecord(value) && isTexts(value.nodes) && isTexts(value.zones) && value.nodes.length + value.zones.length > 0
 
+/** From nowhere in particular: who asked for it left that to us. */
 const isMoved = (value: unknown): value is NonNullable<VolumeRecord['moved']> =>
-  isRecord(value) && isNode(value.from) && isNode(value.to)
+  isRecord(value) && isNodeOrNone(value.from) && isNode(value.to)
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
 

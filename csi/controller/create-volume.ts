@@ -65,6 +65,7 @@ export async function createVolume(options: CreateOptions, request: CreateVolume
   if (claim !== undefined && namespace !== undefined) tellClaim?.({ namespace, name: claim }, wanted.ignored)
   const places = await placesOf(api, accessibilityRequirements)
   const origin = source === undefined ? undefined : await source.find(api)
+  if (Object.hasOwn(request.secrets, KEY_SECRET)) await checkKeyOfUse(api, wanted, origin)
   const made = await unless('volume-exists', api.createVolume({
     name,
     sizeBytes: origin === undefined
@@ -133,10 +134,16 @@ function checkOfUse(accesses: readonly Access[], source: Source | undefined): vo
   throw invalid('an empty volume that is only read (ReadOnlyMany) is of no use: make it from a snapshot (`dataSource`)')
 }
 
+interface Origin {
+  volumeId: string
+  cloneOf: string
+  sizeBytes: number
+}
+
 interface Source {
   /** The same text for the same source. */
   text: string
-  find(api: ControlClient): Promise<{ cloneOf: string; sizeBytes: number }>
+  find(api: ControlClient): Promise<Origin>
 }
 
 function sourceOf(given: VolumeContentSource | null): Source | undefined {
@@ -153,7 +160,7 @@ function volumeSource(volumeId: string): Source {
     text: `volume ${volumeId}`,
     find: async (api) => {
       const { id, sizeBytes } = await volumeById(api, volumeId)
-      return { cloneOf: id, sizeBytes }
+      return { volumeId: id, cloneOf: id, sizeBytes }
     },
   }
 }
@@ -164,23 +171,34 @@ function snapshotSource(text: string): Source {
     text: `snapshot ${text}`,
     find: async (api) => {
       const found = await snapshotById(api, text)
-      return { cloneOf: `${found.volumeId}@${found.id}`, sizeBytes: found.sizeBytes }
+      const { volumeId, id, sizeBytes } = found
+      return { volumeId, cloneOf: `${volumeId}@${id}`, sizeBytes }
     },
   }
 }
 
 /**
+ * A pod that comes with a key gets no volume without encryption (node/key-at-stage.ts): none is made for it.
+ * @throws CsiRefusal INVALID_ARGUMENT
+ */
+async function checkKeyOfUse(api: ControlClient, { flags }: Parameters, origin: Origin | undefined): Promise<void> {
+  const name = origin?.volumeId
+  const source = name === undefined ? undefined : await unless('volume-not-found', api.getVolume({ name }))
+  if (origin === undefined ? flags['encryption'] === 'true' : source?.encryption !== false) return
+  const what = 'the secret has a key, and the volume would not be encrypted'
+  throw invalid(origin === undefined
+    ? `${what}: give the class \`holdfast.io/encryption\` too, or take the secret out of it`
+    : `${what}, as its source is not: use a class without that secret`)
+}
+
+/**
  * The data key of a new volume, wrapped with the key of its user; nothing: with the cluster key, or it has none.
- * @throws CsiRefusal INVALID_ARGUMENT: also for a key that nothing would be encrypted with
+ * @throws CsiRefusal INVALID_ARGUMENT
  */
 async function newKey(
   { flags }: Parameters, secrets: Readonly<Record<string, string>>,
 ): Promise<Pick<ApiRequest, 'volumeId' | 'wrappedBy' | 'wrapped'>> {
   const isEncrypted = flags['encryption'] === 'true'
-  if (!isEncrypted && Object.hasOwn(secrets, KEY_SECRET)) {
-    throw invalid('the secret has a key, and the volume would not be encrypted: give the class `holdfast.io/encryption`'
-      + ' too, or take the secret out of it')
-  }
   const key = isEncrypted ? keyOfSecrets(secrets) : undefined
   const cipher: Cipher | undefined = CIPHERS.find((one) => one === (flags['cipher'] ?? CIPHERS[0]))
   if (key === undefined || cipher === undefined) return {}

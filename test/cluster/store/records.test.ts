@@ -137,6 +137,11 @@ t.test('a group is not believed', async (t) => {
   t.equal(decodeGroup('g', Buffer.from('{')), undefined)
 })
 
+t.test('a volume that was moved from wherever it was is one', async (t) => {
+  const record = { ...RECORD, moved: { from: '', to: 'n2' } }
+  t.same(decodeVolume(ID, encodeVolume(record)), record)
+})
+
 t.test('anything else is not believed', async (t) => {
   const { spec } = RECORD
   const volumes: Array<[string, unknown]> = [
@@ -169,7 +174,8 @@ t.test('anything else is not believed', async (t) => {
     ['trash without a time', { ...RECORD, trash: { keepMs: 0, isPurging: true } }],
     ['a negative minimum', { ...RECORD, minInSync: -1 }],
     ['a first node that is none', { ...RECORD, firstNode: 'n 1' }],
-    ['moved from where nobody is', { ...RECORD, moved: { from: '', to: 'n2' } }],
+    ['moved from what is no node', { ...RECORD, moved: { from: 'n 1', to: 'n2' } }],
+    ['moved to where nobody is', { ...RECORD, moved: { from: 'n1', to: '' } }],
     ['a list', []],
     ['nothing', null],
   ]

@@ -75,6 +75,8 @@ t.test('what pods ask for', async (t) => {
     const { snapshot } = await ask('CreateSnapshot', request)
     t.same((await ask('CreateSnapshot', request)).snapshot, snapshot)
     const source = { snapshot: { snapshotId: snapshot.snapshotId } }
+    const keyed = { ...plain, name: 'keyed', secrets, volumeContentSource: source }
+    await t.rejects(ask('CreateVolume', keyed), { code: 3, details: /as its source is not/ })
     const readable = {
       name: 'readers', capacityRange: { requiredBytes: 32 * MIB }, volumeCapabilities: [READERS],
       volumeContentSource: source,
