@@ -65,6 +65,12 @@ t.test('copies are moved, a node is drained, a disk is evicted, and each is take
     t.ok(members[to], `${from} gave its copy to ${to}`)
   }
 
+  // Of whichever node, which the volume's record then says of it.
+  const wished = outside(await whole())
+  t.match(await say('volume', 'move', 'data', '--to', wished), `a copy of volume data goes to ${wished}`)
+  while ((await whole()).members[wished] === undefined) await sleep(LOOK_MS)
+  t.equal((await told<Volume>('volume', 'inspect', 'data')).health, 'healthy', 'its record is one still')
+
   // The one that leads: it hands over first.
   const drained = (await whole()).primary
   t.match(await say('node', 'drain', drained), `node ${drained} is emptied`)
