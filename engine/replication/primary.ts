@@ -275,6 +275,8 @@ export function onStored(
   if (peer.instance !== instance) return askAnew(turn, peer, instance)
   if (!peer.isFollowing || (message.fill ?? 0) !== peer.fillId) return
   const { seq, durableSeq } = message
+  const isMore = Math.max(seq, durableSeq) > state.log.tail
+  if (isMore) return turn.port.disbelieved?.(from, 'it stored more than was ordered')
   if (durableSeq > peer.durableSeq) peer.durableSeq = durableSeq
   if (seq > peer.storedSeq) {
     if (peer.timedSeq > peer.storedSeq && peer.timedSeq <= seq) noteAnswer(peer, nowMs)

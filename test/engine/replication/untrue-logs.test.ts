@@ -73,6 +73,28 @@ t.test('what is committed is not cut back', (t) => {
   t.end()
 })
 
+t.test('who says that it stored more than was ordered counts for what it has', (t) => {
+  const copies = serving()
+  copies.liars.add('n2')
+  const { state } = copies.node('n1')
+  const { tail } = state.log
+  const peer = state.primary!.peers.get('n2')!
+  for (const [seq, durableSeq] of [[tail + 1, tail + 1], [tail + 1, tail], [tail, tail + 1]] as const) {
+    const message: PeerMessage = { type: 'stored', epoch: state.primary!.epoch, seq, durableSeq }
+    copies.event('n1', { type: 'message', from: 'n2', instance: 'n2#1', message })
+  }
+  const why = 'it stored more than was ordered'
+  t.strictSame(copies.disbelieved, [why, why, why])
+  t.match(peer, { storedSeq: tail, durableSeq: tail })
+  copies.liars.clear()
+  copies.write(4, 44)
+  copies.run(500)
+  t.equal(state.role, 'primary')
+  t.equal(copies.read(4), 44)
+  t.match(peer, { storedSeq: tail + 1, durableSeq: tail + 1 })
+  t.end()
+})
+
 t.test('a report of another history than the volume has is refused, and its primary goes on', (t) => {
   const copies = serving()
   copies.liars.add('n2')
