@@ -100,6 +100,8 @@ export interface LeadClaim {
   instance: string
   promise: Promised
   probe: number | undefined
+  /** As the sender has it. */
+  config: VolumeConfig
   /** By the record of the cluster store. */
   isNamed: boolean
   /** When it was heard first, or when the store said something since that does not tell. */
@@ -189,6 +191,8 @@ export interface CopyState {
   forgottenSeq: number
   trimsKeptAbove: number | undefined
   config: VersionedConfig | undefined
+  /** As the primary that was promised named them last, under that epoch: of use until a record of it is read (C12). */
+  told: { epoch: number; members: NodeId[] } | undefined
   change: ConfigChange | undefined
   /** `isLate`: it began before something that was told since. */
   reading: { token: number; againAtMs: number; toStand: boolean; isLate: boolean } | undefined
@@ -267,6 +271,7 @@ export function createCopy(options: CopyOptions): CopyState {
     forgottenSeq: 0,
     trimsKeptAbove: undefined,
     config: undefined,
+    told: undefined,
     change: undefined,
     reading: undefined,
     nextToken: 1,

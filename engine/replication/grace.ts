@@ -18,6 +18,7 @@ import type { NodeId, VolumeConfig } from './configuration.ts'
 import type { CopyEvent } from './copy-port.ts'
 import { leads } from './copy-state.ts'
 import type { CopyState } from './copy-state.ts'
+import { noteTold } from './lead-claims.ts'
 import { followTold, keepPromise } from './replica.ts'
 import type { PeerMessage } from './messages.ts'
 import { reportOf } from './peer-reports.ts'
@@ -176,12 +177,13 @@ export function progressGrace(turn: Turn): void {
   if (waiting === undefined || leads(state.role)) return
   if (waiting.promise.epoch <= state.promise.epoch) state.grace.waiting = undefined
   else {
-    const { from, instance, promise, probe, isNamed, heardAtMs } = waiting
+    const { from, instance, promise, probe, config, isNamed, heardAtMs } = waiting
     const freeAtMs = mayPromiseTo(turn, from) ? nowMs : state.grace.boundUntilMs
     const atMs = isNamed ? freeAtMs : Math.max(freeAtMs, heardAtMs + state.options.graceMs)
     if (nowMs < atMs) return wakeBy(turn, atMs)
     state.grace.waiting = undefined
     keepPromise(turn, promise, from, probe)
+    noteTold(state, promise.epoch, config)
     extend(turn, from, instance, heardAtMs)
   }
 }

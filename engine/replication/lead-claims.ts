@@ -19,12 +19,22 @@ import type { Turn } from './turn.ts'
 export type Standing = 'named' | 'open' | 'unnamed'
 
 /** By the record of the cluster store as it is known here. */
-export function standingOf({ config, promise }: CopyState, { epoch, primary }: Promised): Standing {
+export function standingOf({ config, promise, told }: CopyState, { epoch, primary }: Promised): Standing {
   const record = config?.config
   if (record !== undefined && record.epoch >= epoch) return record.primary === primary ? 'named' : 'unnamed'
   // It was named once, and goes on under epochs of its own also where the store is away (W2).
   if (primary === promise.primary) return 'named'
-  return record === undefined || hasMember(record, primary) ? 'open' : 'unnamed'
+  if (record === undefined || hasMember(record, primary)) return 'open'
+  return told !== undefined && told.epoch > record.epoch && told.members.includes(primary) ? 'open' : 'unnamed'
+}
+
+/**
+ * The primary that was promised this epoch named its members. One of them that the record as it is known here does not
+ * have may lead next, with a copy that hears nothing of the store, and may not be free to let that copy go.
+ */
+export function noteTold(state: CopyState, epoch: number, { members }: VolumeConfig): void {
+  const isNews = epoch > (state.config?.config.epoch ?? 0)
+  state.told = isNews ? { epoch, members: Object.keys(members) } : undefined
 }
 
 /** Until we are free, or know better. What a claim that comes to nothing took away a `confirm` gives back (L2). */
@@ -49,6 +59,7 @@ export function judgeClaim(turn: Turn, record: VolumeConfig | undefined, isLate:
   const { state, nowMs } = turn
   const { grace, options, copyId } = state
   const { waiting } = grace
+  if (record !== undefined && record.epoch >= (state.told?.epoch ?? Infinity)) state.told = undefined
   if (waiting === undefined || state.role === 'fenced') return
   const { epoch, primary } = waiting.promise
   if (record !== undefined && record.epoch >= epoch) {

@@ -18,7 +18,7 @@ import {
 import type { CopyState, KeptPurpose, Promised } from './copy-state.ts'
 import { finishSlices } from './fill-target.ts'
 import { comeBack, mayPromiseTo, noteAlive } from './grace.ts'
-import { holdClaim, standingOf } from './lead-claims.ts'
+import { holdClaim, noteTold, standingOf } from './lead-claims.ts'
 import type { PeerMessage, RefusalReason } from './messages.ts'
 import { runProblem } from './peer-claims.ts'
 import type { RunStart } from './peer-claims.ts'
@@ -204,6 +204,7 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
     depose(turn, promise)
   }
   if (samePromise(promise, state.promise)) {
+    noteTold(state, epoch, config)
     noteAlive(turn, from, instance)
     if (samePromise(promise, state.durablePromise)) sayPromised(turn, message.token)
     return
@@ -218,8 +219,9 @@ export function onNewEpoch(turn: Turn, from: NodeId, instance: string, message: 
       state.followedFill = 0
     }
     keepPromise(turn, promise, from, message.token)
+    noteTold(state, epoch, config)
     noteAlive(turn, from, instance)
-  } else holdClaim(turn, { from, instance, promise, probe: message.token })
+  } else holdClaim(turn, { from, instance, promise, probe: message.token, config })
 }
 
 export function onPromiseKept(

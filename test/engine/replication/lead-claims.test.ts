@@ -103,6 +103,7 @@ t.test('C6: who leads stops in the step in which a higher epoch is claimed, also
   t.equal(copies.node('n1').state.promise.primary, 'n1', 'it waits for a word of the store')
   copies.run(copies.node('n1').state.options.graceMs)
   t.match(copies.node('n1').state.promise, { epoch: CLAIMED, primary: 'n3' })
+  t.same(copies.node('n1').state.told, { epoch: CLAIMED, members: ['n1', 'n2', 'n3'] })
   t.end()
 })
 
@@ -139,5 +140,65 @@ t.test('C12: a member is believed when the store was silent for a grace: the fai
   t.equal(state.promise.primary, 'n2')
   t.equal(copies.node('n2').state.role, 'primary')
   t.match(copies.config.inSync, ['n2', 'n3'])
+  t.end()
+})
+
+/** Two copies, of which n3 hears nothing of the store any more, and n2, which joined since. */
+function joinedSince() {
+  const copies = new Copies({ members: ['n1', 'n3'], minInSync: 2, isUnconfigured: true })
+  const { n2: added, ...others } = copies.config.members
+  copies.run(500)
+  copies.change({ ...copies.config, members: others })
+  copies.run(500)
+  copies.open()
+  copies.write(3, 33)
+  copies.run(500)
+  copies.slowReader = 'n3'
+  copies.change({ ...copies.config, members: { ...others, n2: added! }, nonce: 'more' })
+  copies.run(3000)
+  const { state } = copies.node('n3')
+  t.match(copies.config, { primary: 'n1', inSync: ['n1', 'n3', 'n2'] })
+  t.same(Object.keys(state.config!.config.members), ['n1', 'n3'])
+  t.match(state.promise, { epoch: copies.config.epoch, primary: 'n1' })
+  t.same(state.told, { epoch: copies.config.epoch, members: ['n1', 'n3', 'n2'] })
+  return { copies, state }
+}
+
+t.test('C12: who joined since the store was heard is believed after a grace, too: nobody can let it go', (t) => {
+  const { copies, state } = joinedSince()
+  // As when records of the epoch came first.
+  state.told = undefined
+  const { epoch } = state.promise
+  const message = { type: 'new-epoch' as const, epoch, config: copies.config, since: epoch, token: 7 }
+  copies.event('n3', { type: 'message', from: 'n1', instance: 'n1#1', message })
+  copies.kill('n1')
+  for (let i = 0; i < 200 && copies.config.primary === 'n1'; i++) copies.run(50)
+  t.match(copies.config, { primary: 'n2', inSync: ['n3', 'n2'] })
+  t.equal(state.promise.primary, 'n1')
+  copies.run(state.options.graceMs - 100)
+  t.equal(state.promise.primary, 'n1', 'it waits for a word of the store')
+  copies.run(1000)
+  t.equal(state.promise.primary, 'n2')
+  t.equal(copies.node('n2').state.role, 'primary')
+  t.ok(copies.open())
+  t.equal(copies.read(3), 33)
+  t.end()
+})
+
+t.test('C12: whom the primary named is no member of a later record that does not have it', (t) => {
+  const { copies, state } = joinedSince()
+  copies.letReadsGo()
+  copies.run(100)
+  t.equal(state.config!.config.epoch, copies.config.epoch)
+  t.equal(state.told, undefined)
+  const { n2: removed, ...members } = copies.config.members
+  t.ok(removed)
+  copies.change({ ...copies.config, epoch: copies.config.epoch + 1, inSync: ['n1', 'n3'], members, nonce: 'less' })
+  copies.run(5000)
+  t.ok(copies.open())
+  copies.storeIsOut = true
+  claim(copies, 'n2', 'n3', 20_000)
+  t.equal(state.promise.primary, 'n1')
+  t.equal(copies.read(3), 33)
   t.end()
 })

@@ -117,7 +117,7 @@ export const TERMS = [
     ['replication/replica.ts', "standing === 'named' && mayPromiseTo", 'mayPromiseTo'],
   ]),
   testBug('a node without a copy may wait to be believed', 'C12', 'test/engine/replication/lead-claims.test.ts', [
-    ['replication/lead-claims.ts', "hasMember(record, primary) ? 'open'", "primary !== '' ? 'open'"],
+    ['replication/lead-claims.ts', "hasMember(record, primary)) return 'open'", "primary !== '') return 'open'"],
   ]),
   testBug('who has no copy ends a lead', 'C6', 'test/engine/replication/unknown-sender.test.ts', [
     ['replication/replica.ts', 'config !== undefined && hasMember(config.config, from)', "from !== ''"],
