@@ -2,14 +2,7 @@
  * What clients rely on: each request once, narrow writes, flush, sessions, reads under leases, a planned hand-over.
  */
 import t from 'tap'
-import { Copies } from './copies.ts'
-
-function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
-  const copies = new Copies(options)
-  copies.run(500)
-  copies.open()
-  return copies
-}
+import { Copies, serving } from './copies.ts'
 
 t.test('a request that is sent again after a promotion is answered and not applied again', (t) => {
   const copies = serving()

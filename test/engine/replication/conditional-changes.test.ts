@@ -4,14 +4,8 @@
  */
 import t from 'tap'
 import type { RecordId } from '../../../engine/replication/record-id.ts'
-import { Copies } from './copies.ts'
-
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  return copies
-}
+import { serving } from './copies.ts'
+import type { Copies } from './copies.ts'
 
 const changedAt = (copies: Copies, node = copies.config.primary): RecordId => copies.node(node).state.primary!.changed
 

@@ -417,3 +417,19 @@ export class Copies {
     return token
   }
 }
+
+/** Copies that serve. */
+export function serving(options: ClusterOptions = {}): Copies {
+  const copies = new Copies(options)
+  copies.run(500)
+  copies.open()
+  return copies
+}
+
+/** The same, with 33 in block 3. */
+export function written(): Copies {
+  const copies = serving()
+  copies.write(3, 33)
+  copies.run(500)
+  return copies
+}

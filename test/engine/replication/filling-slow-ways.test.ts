@@ -4,8 +4,8 @@
  */
 import t from 'tap'
 import { isWindowFull } from '../../../engine/replication/primary.ts'
-import { Copies } from './copies.ts'
-import { contents, filling, serving } from './filling-worlds.ts'
+import { Copies, serving } from './copies.ts'
+import { contents, filling } from './filling-worlds.ts'
 
 /** Letters from and to a node are so long on their way, in order, while `isSlow`. */
 function slowWay(copies: Copies, name: string, lateMs: number): { isSlow: boolean; run(forMs: number): void } {

@@ -3,13 +3,6 @@ import t from 'tap'
 import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
 import { Copies } from './copies.ts'
 
-export function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
-  const copies = new Copies(options)
-  copies.run(500)
-  copies.open()
-  return copies
-}
-
 /** Every version of every block, as each copy has it. */
 export function contents(copies: Copies, name: string): unknown {
   const { blocks } = copies.node(name).store.view

@@ -6,8 +6,8 @@ import type { VersionId } from '../../../engine/replication/record.ts'
 import { withForcedPrimary } from '../../../engine/replication/configuration.ts'
 import type { CopyOptions } from '../../../engine/replication/copy-port.ts'
 import { awaitedMembers } from '../../../engine/replication/kept-marks.ts'
-import { Copies } from './copies.ts'
-import { contents, filling, serving } from './filling-worlds.ts'
+import { Copies, serving } from './copies.ts'
+import { contents, filling } from './filling-worlds.ts'
 
 t.test('a new copy is filled whole and joins, under writes', (t) => {
   const copies = serving({ nodes: 3, members: ['n1', 'n2'] })

@@ -5,14 +5,7 @@
 import t from 'tap'
 import { HOLD_MS_MAX } from '../../../engine/replication/hold.ts'
 import type { CommandResult } from '../../../engine/replication/copy-port.ts'
-import { Copies } from './copies.ts'
-
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  return copies
-}
+import { Copies, serving } from './copies.ts'
 
 const led = (copies: Copies) => copies.node(copies.config.primary).state
 const hold = (copies: Copies, token: string, holdMs = 1000, at = copies.config.primary): CommandResult =>

@@ -4,9 +4,9 @@
  * by one who lacks something speaks like one that has all.
  */
 import t from 'tap'
-import { Copies } from './copies.ts'
+import { Copies, serving } from './copies.ts'
 import type { Letter } from './copies.ts'
-import { contents, serving } from './filling-worlds.ts'
+import { contents } from './filling-worlds.ts'
 
 interface Way {
   /** Whether it comes to, or from, the third copy. */

@@ -3,19 +3,9 @@
  * says, and the copies let their primary go for it and take what it sends (SPEC C12).
  */
 import t from 'tap'
-import { Copies } from './copies.ts'
+import { Copies, written } from './copies.ts'
 
 const CLAIMED = 50
-
-/** Three copies that serve, with a block written. */
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  copies.write(3, 33)
-  copies.run(500)
-  return copies
-}
 
 /** A node says so to a copy again and again; in the end it sends records as a primary does. */
 function claim(copies: Copies, from: string, to: string, forMs: number, epoch = CLAIMED): void {
@@ -38,7 +28,7 @@ function claim(copies: Copies, from: string, to: string, forMs: number, epoch = 
 }
 
 t.test('C12: a node without a copy that names itself is promised nothing, and what it sends is not stored', (t) => {
-  const copies = serving()
+  const copies = written()
   const { tail } = copies.node('n2').state.log
   const { epoch } = copies.config
   for (const name of ['n2', 'n3']) claim(copies, 'n9', name, 10_000)
@@ -53,7 +43,7 @@ t.test('C12: a node without a copy that names itself is promised nothing, and wh
 })
 
 t.test('C12: nor while the cluster store is away, however long', (t) => {
-  const copies = serving()
+  const copies = written()
   const { tail } = copies.node('n2').state.log
   copies.storeIsOut = true
   claim(copies, 'n9', 'n2', 20_000)
@@ -64,7 +54,7 @@ t.test('C12: nor while the cluster store is away, however long', (t) => {
 })
 
 t.test('C12: a member that the record does not name leads nobody, and who left for it comes back', (t) => {
-  const copies = serving()
+  const copies = written()
   const { tail } = copies.node('n2').state.log
   claim(copies, 'n3', 'n2', 10_000)
   t.equal(copies.node('n2').state.promise.primary, 'n1')
@@ -78,7 +68,7 @@ t.test('C12: a member that the record does not name leads nobody, and who left f
 })
 
 t.test('C12: under an epoch that the record is beyond only its primary is promised anything', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.change({ ...copies.config, epoch: CLAIMED + 1, nonce: 'later' })
   copies.isolate('n1')
   copies.run(100)
@@ -91,7 +81,7 @@ t.test('C12: under an epoch that the record is beyond only its primary is promis
 })
 
 t.test('C6: who leads stops in the step in which a higher epoch is claimed, also without the store', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.storeIsOut = true
   const { config } = copies
   const message = {
@@ -109,7 +99,7 @@ t.test('C6: who leads stops in the step in which a higher epoch is claimed, also
 
 /** The primary is gone and another copy has won its place, but the third one hears nothing of the store. */
 function succeeded() {
-  const copies = serving()
+  const copies = written()
   copies.kill('n1')
   copies.slowReader = 'n3'
   const { state } = copies.node('n3')

@@ -4,14 +4,7 @@
 import t from 'tap'
 import { reportOf } from '../../../engine/replication/peer-reports.ts'
 import { crashed, MemoryStore } from '../../sim/cluster/memory-store.ts'
-import { Copies } from './copies.ts'
-
-function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
-  const copies = new Copies(options)
-  copies.run(500)
-  copies.open()
-  return copies
-}
+import { serving } from './copies.ts'
 
 t.test('a silent member is evicted before anything is answered without it', (t) => {
   const copies = serving()

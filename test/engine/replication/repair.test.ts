@@ -5,14 +5,8 @@
 import t from 'tap'
 import type { VersionId } from '../../../engine/replication/record.ts'
 import { DAMAGED_MOST } from '../../../engine/replication/repair.ts'
-import { Copies, type ClusterOptions, type Letter } from './copies.ts'
-
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  return copies
-}
+import { Copies, serving } from './copies.ts'
+import type { ClusterOptions, Letter } from './copies.ts'
 
 /** The store of the primary cannot read this version, for the read that is under way. */
 function damage(copies: Copies, version: VersionId): void {

@@ -2,16 +2,10 @@
  * Risk: a volume becomes smaller over a write that was acknowledged, or a write comes behind its end (SPEC W9, I26).
  */
 import t from 'tap'
-import { Copies } from './copies.ts'
+import { serving } from './copies.ts'
+import type { Copies } from './copies.ts'
 
 const BLOCK_BYTES = 4096
-
-function serving(options: ConstructorParameters<typeof Copies>[0] = {}): Copies {
-  const copies = new Copies(options)
-  copies.run(500)
-  copies.open()
-  return copies
-}
 
 type Ask = Parameters<Copies['ask']>[0]
 

@@ -5,19 +5,11 @@
 import t from 'tap'
 import { reportOf } from '../../../engine/replication/peer-reports.ts'
 import type { PeerMessage } from '../../../engine/replication/messages.ts'
-import { Copies } from './copies.ts'
+import { written } from './copies.ts'
+import type { Copies } from './copies.ts'
 
 const NAMED = 50
 const PRIMARY = 'n1'
-
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  copies.write(3, 33)
-  copies.run(500)
-  return copies
-}
 
 /** Of each kind that can name a higher epoch, one. */
 function messagesOf(copies: Copies, from: string): PeerMessage[] {
@@ -43,12 +35,12 @@ function messagesOf(copies: Copies, from: string): PeerMessage[] {
   ]
 }
 
-const ALL = messagesOf(serving(), 'n9')
+const ALL = messagesOf(written(), 'n9')
 
 for (const [at, { type }] of ALL.entries()) {
   t.test(`C6: ${type} under a higher epoch of who is no member ends no lead`, (t) => {
     for (const from of ['n9', 'constructor']) {
-      const copies = serving()
+      const copies = written()
       const { epoch } = copies.config
       const message = messagesOf(copies, from)[at]!
       copies.event(PRIMARY, { type: 'message', from, instance: `${from}#1`, message })
@@ -62,7 +54,7 @@ for (const [at, { type }] of ALL.entries()) {
   })
 
   t.test(`C6: ${type} under a higher epoch of a member does, at once`, (t) => {
-    const copies = serving()
+    const copies = written()
     copies.storeIsOut = true
     const message = messagesOf(copies, 'n3')[at]!
     copies.event(PRIMARY, { type: 'message', from: 'n3', instance: 'n3#1', message })
@@ -71,7 +63,7 @@ for (const [at, { type }] of ALL.entries()) {
   })
 
   t.test(`C6: behind ${type} of a node that it does not know a primary reads who leads`, (t) => {
-    const copies = serving()
+    const copies = written()
     const message = messagesOf(copies, 'n9')[at]!
     const { config } = copies
     const members = { ...config.members, n9: { copyId: 'c-n9', state: 'in-sync' as const } }
@@ -86,7 +78,7 @@ for (const [at, { type }] of ALL.entries()) {
 }
 
 t.test('C6: nor does a refusal of who was a member in this term', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.kill('n3')
   copies.run(5000)
   t.same(copies.config.inSync, ['n1', 'n2'])

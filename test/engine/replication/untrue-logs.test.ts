@@ -6,16 +6,7 @@ import t from 'tap'
 import { reportOf } from '../../../engine/replication/peer-reports.ts'
 import type { PeerMessage } from '../../../engine/replication/messages.ts'
 import type { ReplicatedRecord } from '../../../engine/replication/record.ts'
-import { Copies } from './copies.ts'
-
-function serving(): Copies {
-  const copies = new Copies()
-  copies.run(500)
-  copies.open()
-  copies.write(3, 33)
-  copies.run(500)
-  return copies
-}
+import { written } from './copies.ts'
 
 const trim = (epoch: number, seq: number): ReplicatedRecord =>
   ({ kind: 'trim', epoch, seq, request: undefined, lba: 1, blockCount: 1 })
@@ -33,7 +24,7 @@ const RUNS: Record<string, (epoch: number, tail: number) => ReplicatedRecord[]> 
 
 for (const [why, run] of Object.entries(RUNS)) {
   t.test(`a replica takes nothing of a primary, if ${why}`, (t) => {
-    const copies = serving()
+    const copies = written()
     copies.liars.add('n1')
     const { state } = copies.node('n2')
     const { tail } = state.log
@@ -57,7 +48,7 @@ for (const [why, run] of Object.entries(RUNS)) {
 }
 
 t.test('what is committed is not cut back', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.liars.add('n1')
   const { state } = copies.node('n2')
   const { tail, commitSeq } = state.log
@@ -74,7 +65,7 @@ t.test('what is committed is not cut back', (t) => {
 })
 
 t.test('who says that it stored more than was ordered counts for what it has', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.liars.add('n2')
   const { state } = copies.node('n1')
   const { tail } = state.log
@@ -96,7 +87,7 @@ t.test('who says that it stored more than was ordered counts for what it has', (
 })
 
 t.test('a report of another history than the volume has is refused, and its primary goes on', (t) => {
-  const copies = serving()
+  const copies = written()
   copies.liars.add('n2')
   const { state } = copies.node('n1')
   const report = reportOf(copies.node('n2').state)
