@@ -54,12 +54,7 @@ const CLONE_SEQ = 17
 /** A volume, written since it was cloned; and the clone, with a snapshot, written before and behind it. */
 function sharing(): { first: CopyWorld; clone: CopyWorld } {
   const first = new CopyWorld({ seed: 11, segments: 40, disks: 2 }, { sizeBytes: SIZE })
-  first.open()
-  first.epoch(1, 1)
-  for (let seq = 2; seq <= 11; seq++) first.append(write(1, seq, seq, [100 + seq]))
-  first.control(1, 12, { operation: 'snapshot', id: 's' })
-  first.settle()
-  first.copy.apply(12, {})
+  first.openWithSnapshot()
   const source = { volumeId: first.copy.volumeId, snapshotId: 's', seq: 12 }
   const spec = first.world.spec('clone', SIZE)
   const made = first.world.await<{ ok: boolean }>((done) =>

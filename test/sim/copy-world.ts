@@ -61,6 +61,16 @@ export class CopyWorld {
     return stored
   }
 
+  /** A new one, with stamps 102 to 111 in blocks 2 to 11 and snapshot `s` of them at seq 12, everything applied. */
+  openWithSnapshot(): void {
+    this.open()
+    this.epoch(1, 1)
+    for (let seq = 2; seq <= 11; seq++) this.append(write(1, seq, seq, [100 + seq]))
+    this.control(1, 12, { operation: 'snapshot', id: 's' })
+    this.settle()
+    this.copy.apply(12, {})
+  }
+
   /** Another copy that the store made. */
   use(copy: LocalCopyStore): void {
     this.copy = copy

@@ -24,12 +24,7 @@ const TINY = { segments: 40 }
 /** A volume with a snapshot at seq 12, everything up to it applied. */
 function origin(options: ConstructorParameters<typeof CopyWorld>[0], sizeBytes = 4 * MIB): CopyWorld {
   const world = new CopyWorld(options, { sizeBytes })
-  world.open()
-  world.epoch(1, 1)
-  for (let seq = 2; seq <= 11; seq++) world.append(write(1, seq, seq, [100 + seq]))
-  world.control(1, 12, { operation: 'snapshot', id: 's' })
-  world.settle()
-  world.copy.apply(12, {})
+  world.openWithSnapshot()
   return world
 }
 

@@ -28,12 +28,7 @@ interface Pair {
 /** A volume with stamps 102 to 111 in blocks 2 to 11, and a clone of all that, with a snapshot at seq 14. */
 function pair(seed: number): Pair {
   const first = new CopyWorld({ seed, segments: 40 }, { sizeBytes: SIZE })
-  first.open()
-  first.epoch(1, 1)
-  for (let seq = 2; seq <= 11; seq++) first.append(write(1, seq, seq, [100 + seq]))
-  first.control(1, 12, { operation: 'snapshot', id: 's' })
-  first.settle()
-  first.copy.apply(12, {})
+  first.openWithSnapshot()
   const { world } = first
   const source = { volumeId: first.copy.volumeId, snapshotId: 's', seq: 12 }
   const made = world.await<Result<OpenCopy>>((done) =>
